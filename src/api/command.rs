@@ -1,0 +1,641 @@
+//! A line of input to a [`Request`]: which command, with which arguments, or what is wrong with it.
+//!
+//! A line that is wrong still gives its `cmd` and `id` when they can be read, so that its reply finds its sender.
+//! The table at the end is the one list of commands; parsing, the schema and `help` are made from it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::de::{self, DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+use super::error::{ApiError, ErrorCode};
+use super::event::EventKind;
+use super::result;
+
+/// The longest line of input or output, in bytes, its newline left out.
+pub const MAX_LINE: usize = 1 << 20;
+/// The longest name of a user, a room or an id, in bytes.
+pub const MAX_NAME: usize = 64;
+/// The longest text of a message, in bytes.
+pub const MAX_TEXT: usize = 64 << 10;
+/// The longest `meta` of a message, in bytes of compact JSON.
+pub const MAX_META: usize = 1 << 10;
+/// The longest wait that a command may ask for, in milliseconds: a day.
+pub const MAX_TIMEOUT_MS: u64 = 86_400_000;
+
+/// A line of input, as far as it could be understood.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// Its number, from 1, counted over all lines, skipped ones too.
+    pub line: u64,
+    /// The caller's mark, echoed in the reply.
+    pub id: Option<CommandId>,
+    /// The command's name as it was given.
+    pub cmd: Option<String>,
+    /// Whether it may be answered out of order.
+    pub is_async: bool,
+    /// Whether its failure counts for `--check`.
+    pub may_fail: bool,
+    /// The command, or what is wrong with the line.
+    pub body: Result<Command, ApiError>,
+}
+
+impl Request {
+    /// Reads one line (without its newline). `None` if it is to be skipped: blank, or a comment.
+    pub fn parse(line: u64, bytes: &[u8]) -> Option<Self> {
+        match bytes.trim_ascii_start().first() {
+            None | Some(b'#') => return None,
+            Some(_) => {}
+        }
+        let mut request = Self::refused(line, ErrorCode::BadJson, "");
+        request.body = request.read(bytes);
+        Some(request)
+    }
+
+    /// The request that stands for a line which could not be read at all.
+    pub fn refused(line: u64, code: ErrorCode, message: &str) -> Self {
+        let body = Err(ApiError::new(code, message));
+        Self { line, id: None, cmd: None, is_async: false, may_fail: false, body }
+    }
+
+    fn read(&mut self, bytes: &[u8]) -> Result<Command, ApiError> {
+        let fail = |code, message: String| Err(ApiError::new(code, message));
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(e) => return fail(ErrorCode::BadUtf8, format!("not UTF-8 from byte {} on", e.valid_up_to() + 1)),
+        };
+        let mut fields = match serde_json::from_str::<Fields>(text) {
+            Ok(Fields(fields)) => fields,
+            Err(e) if e.is_data() && e.to_string().starts_with("invalid type") => {
+                let form = r#"a command is an object, such as {"cmd":"send","text":"hi"}"#;
+                return fail(ErrorCode::NotAnObject, form.to_owned());
+            }
+            Err(e) => return fail(ErrorCode::BadJson, format!("not a JSON object on one line: {e}")),
+        };
+        let id = fields.remove("id");
+        let may_fail = fields.remove("may_fail");
+        let is_async = fields.remove("async");
+        let cmd = fields.remove("cmd");
+        if let Some(Value::String(name)) = &cmd {
+            self.cmd = Some(name.chars().take(MAX_NAME).collect());
+        }
+        // What can be read is kept, whatever is wrong with the rest.
+        let id = id.map(CommandId::read).transpose();
+        let (may_fail, is_async) = (flag("may_fail", may_fail), flag("async", is_async));
+        self.id = id.as_ref().ok().cloned().flatten();
+        self.may_fail = may_fail.as_ref().is_ok_and(|on| *on);
+        id?;
+        may_fail?;
+        self.is_async = is_async?;
+        match cmd {
+            Some(Value::String(name)) => Command::read(&name, fields),
+            Some(_) => fail(ErrorCode::BadType, "`cmd` must be a string".to_owned()),
+            None => fail(ErrorCode::MissingField, "`cmd` is missing: which command?".to_owned()),
+        }
+    }
+}
+
+fn flag(name: &str, value: Option<Value>) -> Result<bool, ApiError> {
+    match value {
+        None => Ok(false),
+        Some(Value::Bool(value)) => Ok(value),
+        Some(_) => Err(ApiError::new(ErrorCode::BadType, format!("`{name}` must be true or false"))),
+    }
+}
+
+/// The caller's mark of a command: a string of at most 64 bytes, or a number.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum CommandId {
+    /// A number, echoed as it was given if it fits 64 bits.
+    Number(serde_json::Number),
+    /// A string.
+    Text(String),
+}
+
+impl CommandId {
+    fn read(value: Value) -> Result<Self, ApiError> {
+        match value {
+            Value::Number(n) => Ok(Self::Number(n)),
+            Value::String(s) if s.len() <= MAX_NAME => Ok(Self::Text(s)),
+            Value::String(_) => Err(ApiError::new(ErrorCode::BadValue, "`id` is longer than 64 bytes")),
+            _ => Err(ApiError::new(ErrorCode::BadType, "`id` must be a string or a number")),
+        }
+    }
+}
+
+/// An object's fields, a key named twice being an error.
+struct Fields(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = Fields;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Fields, A::Error> {
+                let mut fields = Map::new();
+                while let Some((key, value)) = from.next_entry::<String, Value>()? {
+                    if fields.contains_key(&key) {
+                        return Err(de::Error::custom(format_args!("key `{key}` stands twice")));
+                    }
+                    fields.insert(key, value);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        from.deserialize_map(Read)
+    }
+}
+
+/// Reads a command's arguments, with the error code that fits what is wrong with them.
+fn arguments<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, ApiError> {
+    serde_json::from_value(Value::Object(fields)).map_err(|e| {
+        let message = e.to_string();
+        let starts = |prefix: &str| message.starts_with(prefix);
+        // serde's own words are the only thing that tells these apart; a test holds on to them.
+        let code = match () {
+            () if starts("unknown field") => ErrorCode::UnknownField,
+            () if starts("missing field") => ErrorCode::MissingField,
+            () if starts("invalid type") => ErrorCode::BadType,
+            () => ErrorCode::BadValue,
+        };
+        ApiError::new(code, message)
+    })
+}
+
+/// A name of a user or a room: 1 to 64 bytes of UTF-8.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(extend("minLength" = 1, "maxLength" = 64))]
+pub struct Name(String);
+
+impl TryFrom<String> for Name {
+    type Error = String;
+    fn try_from(name: String) -> Result<Self, String> {
+        match name.len() {
+            1..=MAX_NAME => Ok(Self(name)),
+            n => Err(format!("a name has 1 to {MAX_NAME} bytes, this one has {n}")),
+        }
+    }
+}
+
+impl std::ops::Deref for Name {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0
+    }
+}
+
+/// `connect`: dials a peer, and keeps dialling it whenever the link is lost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectArgs {
+    /// "HOST:PORT"; an IPv6 address stands in brackets.
+    pub addr: String,
+}
+
+/// `disconnect`: closes links and dials them no more. One of `peer` and `addr` is needed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DisconnectArgs {
+    /// The node id of a neighbour.
+    pub peer: Option<String>,
+    /// The address, as it was dialled or as `peers` shows it.
+    pub addr: Option<String>,
+}
+
+/// `send`: gossips a message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SendArgs {
+    /// The text, up to 64 KiB.
+    pub text: String,
+    /// The room; the active one if left out.
+    pub room: Option<Name>,
+    /// The message's id, a UUID of the caller's: sent twice, it goes out once.
+    pub message: Option<uuid::Uuid>,
+    /// Wait until there are so many links (error `no_links`).
+    #[serde(default)]
+    pub min_links: u32,
+    /// How long `min_links` and `confirm` wait, in milliseconds.
+    #[serde(default = "ten_seconds", deserialize_with = "timeout")]
+    #[schemars(range(min = 0, max = 86_400_000))]
+    pub timeout_ms: u64,
+    /// Wait until so many neighbours have confirmed that they took it (error `not_confirmed`).
+    #[serde(default)]
+    pub confirm: u32,
+    /// Refuse to send in the clear (error `no_key`).
+    #[serde(default)]
+    pub encrypted: bool,
+    /// An object of up to 1 KiB that goes along untouched.
+    #[serde(default, deserialize_with = "meta")]
+    pub meta: Option<Map<String, Value>>,
+}
+
+const fn ten_seconds() -> u64 {
+    10_000
+}
+
+const fn thirty_seconds() -> u64 {
+    30_000
+}
+
+fn timeout<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let ms = u64::deserialize(from)?;
+    if ms > MAX_TIMEOUT_MS {
+        return Err(de::Error::custom(format_args!("`timeout_ms` is at most {MAX_TIMEOUT_MS} (a day)")));
+    }
+    Ok(ms)
+}
+
+fn meta<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Map<String, Value>>, D::Error> {
+    let meta = Option::<Map<String, Value>>::deserialize(from)?;
+    if let Some(meta) = &meta {
+        let bytes = serde_json::to_vec(meta).map_err(de::Error::custom)?;
+        if bytes.len() > MAX_META {
+            return Err(de::Error::custom(format_args!("`meta` has {} bytes, at most {MAX_META} go", bytes.len())));
+        }
+        if crate::wire::json::depth(&bytes) >= crate::wire::limits::MAX_DEPTH {
+            return Err(de::Error::custom("`meta` is nested too deep for the network"));
+        }
+    }
+    Ok(meta)
+}
+
+/// `room`: changes the active room, or just shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RoomArgs {
+    /// The room to go to.
+    pub name: Option<Name>,
+}
+
+/// `listen`: which rooms are shown beside the active one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenArgs {
+    /// The rooms, in place of those before; `["*"]` is all.
+    #[schemars(length(max = 1024))]
+    pub rooms: Vec<Name>,
+}
+
+/// `nick`: changes the user name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NickArgs {
+    /// The new user name.
+    pub name: Name,
+}
+
+/// `key`: sets or clears a room's passphrase.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyArgs {
+    /// The passphrase; null clears the room's keys.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub passphrase: Option<String>,
+    /// The room; the active one if left out.
+    pub room: Option<Name>,
+    /// The encryption; the strongest of this version if left out.
+    pub scheme: Option<Scheme>,
+}
+
+/// How a room's text is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Scheme {
+    /// What the Python program reads: AES-256-GCM under a key from PBKDF2-HMAC-SHA256.
+    Original,
+}
+
+/// `history`: messages that are kept. With neither `after` nor `before`, the newest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryArgs {
+    /// The room; the active one if left out.
+    pub room: Option<Name>,
+    /// At most so many messages.
+    #[serde(default = "hundred")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub limit: u32,
+    /// Those after this place.
+    pub after_pos: Option<u64>,
+    /// Those before this place.
+    pub before_pos: Option<u64>,
+    /// Those after this message.
+    pub after: Option<String>,
+}
+
+const fn hundred() -> u32 {
+    100
+}
+
+/// `trace`: what became of a message here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TraceArgs {
+    /// The message's id.
+    pub message: String,
+}
+
+/// An event to wait for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pattern {
+    /// Its name.
+    pub event: EventKind,
+    /// Fields that must be equal.
+    #[serde(default, rename = "match")]
+    pub fields: BTreeMap<String, Value>,
+}
+
+/// `wait`: ends when an event has come, or a number of them. One of `event`, `any` and `all` is needed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WaitArgs {
+    /// The name of the event.
+    pub event: Option<EventKind>,
+    /// Fields of `event` that must be equal.
+    #[serde(default, rename = "match")]
+    pub fields: BTreeMap<String, Value>,
+    /// Any of these.
+    #[schemars(length(min = 1, max = 64))]
+    pub any: Option<Vec<Pattern>>,
+    /// All of these, each by an event of its own, in any order.
+    #[schemars(length(min = 1, max = 64))]
+    pub all: Option<Vec<Pattern>>,
+    /// How many of `event` or `any`.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub count: u32,
+    /// How long, in milliseconds (error `timeout`).
+    #[serde(default = "thirty_seconds", deserialize_with = "timeout")]
+    #[schemars(range(min = 0, max = 86_400_000))]
+    pub timeout_ms: u64,
+    /// The `id` of an earlier command, to look from there on.
+    pub after: Option<CommandId>,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// `events`: which events are shown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EventsArgs {
+    /// Show these.
+    #[serde(default)]
+    pub show: Vec<EventKind>,
+    /// Hide these; `reply`, `ready`, `lagged`, `fatal` and `bye` can't be.
+    #[serde(default)]
+    pub hide: Vec<EventKind>,
+}
+
+/// `help`: commands with their arguments and examples.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HelpArgs {
+    /// Only this command.
+    pub of: Option<String>,
+}
+
+/// `voice_join`: joins the voice of a room.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VoiceJoinArgs {
+    /// The room; the active one if left out.
+    pub room: Option<Name>,
+    /// The microphone, as `--mic` has it.
+    pub mic: Option<String>,
+    /// The speaker, as `--speaker` has it.
+    pub speaker: Option<String>,
+}
+
+/// `voice_peers`: who is in the voice of a room.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VoicePeersArgs {
+    /// The room; the one whose voice was joined if left out.
+    pub room: Option<Name>,
+}
+
+/// `voice_gain`: how loud a member is heard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VoiceGainArgs {
+    /// The member's node id.
+    pub peer: String,
+    /// Decibels.
+    #[schemars(range(min = -60.0, max = 20.0))]
+    pub db: f64,
+}
+
+/// No arguments.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoArgs {}
+
+/// Everything that is said of a command, for `help` and the schema.
+pub struct CommandInfo {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub summary: &'static str,
+    /// A line of input that works.
+    pub example: &'static str,
+    /// The schemas of its arguments and of its result.
+    pub schemas: fn(&mut schemars::SchemaGenerator) -> (schemars::Schema, schemars::Schema),
+}
+
+macro_rules! commands {
+    ($($variant:ident $name:literal $args:ident => $result:ty, $summary:literal, $example:literal;)*) => {
+        /// A command, ready to run.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum Command {
+            $(#[doc = $summary] $variant($args),)*
+        }
+
+        impl Command {
+            fn read(name: &str, fields: Map<String, Value>) -> Result<Self, ApiError> {
+                match name {
+                    $($name => arguments(fields).map(Self::$variant),)*
+                    _ => Err(ApiError::new(
+                        ErrorCode::UnknownCommand,
+                        format!("no command `{}`; {{\"cmd\":\"help\"}} lists them", name.escape_debug()),
+                    )),
+                }
+            }
+        }
+
+        /// The commands, in the order of the documentation.
+        pub const COMMANDS: &[CommandInfo] = &[
+            $(CommandInfo {
+                name: $name,
+                summary: $summary,
+                example: $example,
+                schemas: |schemas| (schemas.subschema_for::<$args>(), schemas.subschema_for::<$result>()),
+            },)*
+        ];
+    };
+}
+
+commands! {
+    Connect "connect" ConnectArgs => result::Connected,
+        "dial a peer, and again whenever the link is lost",
+        r#"{"cmd":"connect","addr":"127.0.0.1:5000"}"#;
+    Disconnect "disconnect" DisconnectArgs => result::Disconnected,
+        "close a link and dial it no more",
+        r#"{"cmd":"disconnect","addr":"127.0.0.1:5000"}"#;
+    Send "send" SendArgs => result::Sent,
+        "send a message to a room",
+        r#"{"cmd":"send","text":"hi","min_links":1,"id":1}"#;
+    Room "room" RoomArgs => result::RoomChanged,
+        "change the active room, or show it",
+        r#"{"cmd":"room","name":"lounge"}"#;
+    Rooms "rooms" NoArgs => result::Rooms,
+        "list the rooms known here",
+        r#"{"cmd":"rooms"}"#;
+    Listen "listen" ListenArgs => result::Listening,
+        "show these rooms beside the active one",
+        r#"{"cmd":"listen","rooms":["ops","alerts"]}"#;
+    Nick "nick" NickArgs => result::Renamed,
+        "change the user name",
+        r#"{"cmd":"nick","name":"Alice"}"#;
+    Peers "peers" NoArgs => result::Peers,
+        "list the neighbours",
+        r#"{"cmd":"peers"}"#;
+    VoiceJoin "voice_join" VoiceJoinArgs => result::VoiceJoined,
+        "join the voice of a room",
+        r#"{"cmd":"voice_join","room":"general"}"#;
+    VoiceLeave "voice_leave" NoArgs => result::VoiceState,
+        "leave voice",
+        r#"{"cmd":"voice_leave"}"#;
+    VoiceMute "voice_mute" NoArgs => result::VoiceState,
+        "mute the microphone",
+        r#"{"cmd":"voice_mute"}"#;
+    VoiceUnmute "voice_unmute" NoArgs => result::VoiceState,
+        "unmute the microphone",
+        r#"{"cmd":"voice_unmute"}"#;
+    VoicePeers "voice_peers" VoicePeersArgs => result::VoicePeers,
+        "list the members of a voice room",
+        r#"{"cmd":"voice_peers"}"#;
+    VoiceGain "voice_gain" VoiceGainArgs => result::VoiceGain,
+        "set how loud a member is heard",
+        r#"{"cmd":"voice_gain","peer":"9b2f4c1e-8d53-4a6b-9c07-3f1e2d4b5a69","db":-6}"#;
+    Devices "devices" NoArgs => result::Devices,
+        "list microphones and speakers",
+        r#"{"cmd":"devices"}"#;
+    Key "key" KeyArgs => result::Keyed,
+        "set or clear a room's passphrase",
+        r#"{"cmd":"key","passphrase":"correct horse battery staple","room":"ops"}"#;
+    History "history" HistoryArgs => result::History,
+        "list messages that are kept",
+        r#"{"cmd":"history","room":"general","limit":20}"#;
+    Trace "trace" TraceArgs => result::Trace,
+        "tell what became of a message here",
+        r#"{"cmd":"trace","message":"0b7a3f52-6c1d-4e8f-a2b4-5d6e7f8091a2"}"#;
+    Wait "wait" WaitArgs => result::Waited,
+        "wait for an event",
+        r#"{"cmd":"wait","event":"message","match":{"text":"yes"},"timeout_ms":60000}"#;
+    Events "events" EventsArgs => result::Shown,
+        "choose the events that are shown",
+        r#"{"cmd":"events","show":["forwarded"],"hide":["peer_down"]}"#;
+    Status "status" NoArgs => result::Status,
+        "show counters, queues and bounds",
+        r#"{"cmd":"status"}"#;
+    Help "help" HelpArgs => result::Help,
+        "list commands with their arguments and examples",
+        r#"{"cmd":"help","of":"send"}"#;
+    Exit "exit" NoArgs => result::Nothing,
+        "end the node: links are drained first",
+        r#"{"cmd":"exit"}"#;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Request {
+        Request::parse(1, line.as_bytes()).expect("not skipped")
+    }
+
+    fn code(line: &str) -> ErrorCode {
+        parse(line).body.expect_err(line).code
+    }
+
+    #[test]
+    fn every_example_parses() {
+        for info in COMMANDS {
+            let request = parse(info.example);
+            assert_eq!(request.cmd.as_deref(), Some(info.name));
+            assert!(request.body.is_ok(), "{}: {:?}", info.example, request.body);
+        }
+    }
+
+    #[test]
+    fn blank_lines_and_comments_are_skipped() {
+        for line in ["", "   ", "\t\r", "# a comment", "  #{\"cmd\":\"exit\"}"] {
+            assert_eq!(Request::parse(1, line.as_bytes()), None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn each_wrong_line_has_its_code() {
+        use ErrorCode::*;
+        for (line, expected) in [
+            ("{", BadJson),
+            ("{\"cmd\":\"exit\"} x", BadJson),
+            ("{\"cmd\":\"exit\",\"cmd\":\"exit\"}", BadJson),
+            ("{\"cmd\":\"send\",\"text\":\"\\ud800\"}", BadJson),
+            ("{\"cmd\":NaN}", BadJson),
+            ("[]", NotAnObject),
+            ("17", NotAnObject),
+            ("\"exit\"", NotAnObject),
+            ("{}", MissingField),
+            ("{\"cmd\":7}", BadType),
+            ("{\"cmd\":\"nope\"}", UnknownCommand),
+            ("{\"cmd\":\"send\"}", MissingField),
+            ("{\"cmd\":\"send\",\"text\":7}", BadType),
+            ("{\"cmd\":\"send\",\"text\":\"a\",\"room\":\"\"}", BadValue),
+            ("{\"cmd\":\"send\",\"text\":\"a\",\"txt\":1}", UnknownField),
+            ("{\"cmd\":\"send\",\"text\":\"a\",\"message\":\"x\"}", BadValue),
+            ("{\"cmd\":\"send\",\"text\":\"a\",\"min_links\":-1}", BadValue),
+            ("{\"cmd\":\"send\",\"text\":\"a\",\"timeout_ms\":99999999999}", BadValue),
+            ("{\"cmd\":\"wait\",\"event\":\"nope\"}", BadValue),
+            ("{\"cmd\":\"exit\",\"now\":true}", UnknownField),
+            ("{\"cmd\":\"exit\",\"id\":[]}", BadType),
+            ("{\"cmd\":\"exit\",\"async\":1}", BadType),
+            ("{\"cmd\":\"key\"}", MissingField),
+        ] {
+            assert_eq!(code(line), expected, "{line}");
+        }
+        let wrong = Request::parse(1, b"{\"cmd\":\"send\",\"text\":\"\xff\"}").expect("not skipped");
+        assert_eq!(wrong.body.expect_err("bad").code, BadUtf8);
+    }
+
+    #[test]
+    fn a_wrong_line_keeps_its_name_and_mark() {
+        let request = parse(r#"{"cmd":"send","id":"x","may_fail":true,"nonsense":1}"#);
+        assert_eq!(request.cmd.as_deref(), Some("send"));
+        assert_eq!(request.id, Some(CommandId::Text("x".into())));
+        assert!(request.may_fail && request.body.is_err());
+    }
+
+    #[test]
+    fn a_carriage_return_does_not_matter() {
+        assert!(parse("{\"cmd\":\"exit\"}\r").body.is_ok());
+    }
+}
