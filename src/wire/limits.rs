@@ -1,0 +1,86 @@
+//! Every limit of the network, in one place.
+//!
+//! "The original" is the Python program whose network this node joins: where it has a limit, ours is no tighter for
+//! what it really sends.
+
+use std::time::Duration;
+
+/// The first frame of a link, in bytes. A hello needs a few hundred; who is still a stranger gets no more.
+pub const MAX_FIRST_FRAME: usize = 16 << 10;
+/// The time for the first frame.
+pub const FIRST_FRAME_TIME: Duration = Duration::from_secs(5);
+/// A frame, in bytes.
+pub const MAX_FRAME: usize = 1 << 20;
+/// A frame that a level 1 peer may send without blame, in bytes: the original's own limit. Above [`MAX_FRAME`] it is
+/// skimmed (read and thrown away).
+pub const MAX_SKIMMED_FRAME: usize = 10 << 20;
+/// The time for a frame once its first byte has come.
+pub const FRAME_TIME: Duration = Duration::from_secs(30);
+/// How deep JSON may be nested: the message's own object is 1.
+pub const MAX_DEPTH: usize = 16;
+/// Characters of a number. Python refuses integers of over 4,300 digits; nobody needs 64.
+pub const MAX_NUMBER: usize = 64;
+/// Forwards that a message may have left; ours start with it.
+pub const MAX_TTL: u8 = 32;
+/// User names, rooms, ids, `from` and `ts`, in bytes; at least 1.
+pub const MAX_NAME: usize = 64;
+/// A text, in bytes of UTF-8.
+pub const MAX_TEXT: usize = 64 << 10;
+/// `meta`, in bytes of JSON as it came.
+pub const MAX_META: usize = 1 << 10;
+
+/// Links at once, if the command line says nothing else.
+pub const MAX_LINKS: usize = 64;
+/// Links of one address other than loopback, if the command line says nothing else.
+pub const MAX_LINKS_PER_ADDR: usize = 8;
+/// Links that have been accepted and not yet said hello; a newcomer pushes out the oldest.
+pub const MAX_HANDSHAKES: usize = 16;
+/// Malformed frames that a link survives; the next one closes it.
+pub const MAX_MALFORMED: u32 = 9;
+
+/// The send queue of a link, in bytes.
+pub const MAX_QUEUE_BYTES: usize = 2 << 20;
+/// The send queue of a link, in frames.
+pub const MAX_QUEUE_FRAMES: usize = 4096;
+/// How long what feeds a full queue is kept waiting, so that a burst to a healthy reader loses nothing.
+pub const QUEUE_WAIT: Duration = Duration::from_secs(1);
+/// A reader that takes nothing at all for so long is not waited for: it has stopped, it is not slow. A guess: well
+/// above what a busy machine does to a process, well below what a person notices.
+pub const QUEUE_STALL: Duration = Duration::from_millis(300);
+/// How long a queue may stay full before its link is closed.
+pub const QUEUE_CLOSE: Duration = Duration::from_secs(5);
+
+/// Message ids that are remembered, so that each message is taken once. At 2,000 new messages a second they last for
+/// the 2 minutes that the original remembers, below that for longer.
+pub const MAX_SEEN: usize = 1 << 18;
+/// Messages that `trace` can tell about.
+pub const MAX_TRACES: usize = 4096;
+/// Rooms known at once.
+pub const MAX_ROOMS: usize = 1024;
+/// Messages kept a room.
+pub const MAX_HISTORY_PER_ROOM: usize = 1000;
+/// Bytes of messages kept in all, if the command line says nothing else.
+pub const MAX_HISTORY_BYTES: usize = 16 << 20;
+/// Addresses that are dialled or will be again.
+pub const MAX_TARGETS: usize = 256;
+
+/// How often a neighbour of level 2 is pinged.
+pub const PING_EVERY: Duration = Duration::from_secs(10);
+/// A neighbour of level 2 that has sent nothing for so long is dead. (Level 1 knows no ping: TCP keep-alive, set to
+/// the same time, notices there.)
+pub const DEAD_AFTER: Duration = Duration::from_secs(25);
+/// The time for a dial, name look-up and handshake included.
+pub const DIAL_TIME: Duration = Duration::from_secs(10);
+/// The first wait before a dial is tried again; it doubles with each failure.
+pub const REDIAL_FIRST: Duration = Duration::from_millis(500);
+/// The longest wait before a dial is tried again.
+pub const REDIAL_MAX: Duration = Duration::from_secs(60);
+/// A link that lasted so long was a success: the next wait is the first one again.
+pub const REDIAL_RESET: Duration = Duration::from_secs(10);
+/// How long the second of two links between the same two nodes waits for the other end to choose.
+pub const SETTLE_TIME: Duration = Duration::from_secs(2);
+/// How long a link that is being closed may take to hand over what is queued, and to read to the end.
+pub const CLOSE_TIME: Duration = Duration::from_secs(2);
+/// A late copy with more `ttl` left is passed on again while the best copy so far had less than this left: so every
+/// node within so many hops is reached, however the delays of the links make a long way faster than a short one.
+pub const TTL_NEAR_END: u8 = 8;

@@ -1,0 +1,15 @@
+//! Bytes and types of the network, and every limit on them.
+//!
+//! - [`limits`]: the numbers, each with its unit and its reason
+//! - [`frame`]: a byte stream to frames
+//! - [`json`]: what JSON is let in at all
+//! - [`message`]: a frame to a [`message::View`] of its fields, which borrows; and a relay's patch of its bytes
+//! - [`outgoing`]: our own messages, as bytes
+//! - [`room_key`]: encryption of a room's text, as the original has it
+
+pub mod frame;
+pub mod json;
+pub mod limits;
+pub mod message;
+pub mod outgoing;
+pub mod room_key;

@@ -1,0 +1,128 @@
+//! Our own messages, as frames.
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::frame::PREFIX;
+
+/// A message of ours.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Message<'a> {
+    /// The first frame of a link.
+    Hello {
+        /// The message's id.
+        id: &'a str,
+        /// Our node id.
+        from: &'a str,
+        /// Our user name.
+        username: &'a str,
+        /// What is ours.
+        p2p_chat: Ours<'a>,
+    },
+    /// Text for a room.
+    Chat(Chat<'a>),
+    /// Level 2: asks for a `pong`.
+    Ping {
+        /// The message's id.
+        id: &'a str,
+        /// Comes back in the `pong`.
+        nonce: u64,
+    },
+    /// Level 2: answers a `ping`.
+    Pong {
+        /// The message's id.
+        id: &'a str,
+        /// That of the `ping`.
+        nonce: u64,
+    },
+    /// Level 2: asks whether the neighbour took a message.
+    Confirm {
+        /// The message's id.
+        id: &'a str,
+        /// The id of the message that is asked about.
+        message: &'a str,
+    },
+    /// Level 2: answers a `confirm`.
+    Confirmed {
+        /// The message's id.
+        id: &'a str,
+        /// The id of the message that was asked about.
+        message: &'a str,
+        /// Whether it was taken.
+        taken: bool,
+    },
+    /// Level 2: a neighbour's new user name.
+    Nick {
+        /// The message's id.
+        id: &'a str,
+        /// The new user name.
+        username: &'a str,
+    },
+}
+
+/// What a hello of ours says beyond the original's.
+#[derive(Debug, Serialize)]
+pub struct Ours<'a> {
+    /// The version of level 2.
+    pub version: u32,
+    /// Where we can be dialled; null: nobody knows.
+    pub listen: Option<&'a str>,
+    /// What we can do; used when both sides have named it.
+    pub caps: &'a [&'a str],
+}
+
+/// A chat message: the original's fields, then ours.
+#[derive(Debug, Serialize)]
+pub struct Chat<'a> {
+    /// The message's id.
+    pub id: &'a str,
+    /// Our node id.
+    pub from: &'a str,
+    /// Our user name.
+    pub username: &'a str,
+    /// The room.
+    pub room: &'a str,
+    /// The text, or [`ENCRYPTED`].
+    pub msg: &'a str,
+    /// The text, encrypted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encrypted_msg: Option<&'a str>,
+    /// Forwards left.
+    pub ttl: u8,
+    /// The `ttl` it starts with.
+    pub ttl0: u8,
+    /// Our time.
+    pub ts: &'a str,
+    /// What the caller sends along.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meta: Option<&'a RawValue>,
+    /// The same, encrypted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encrypted_meta: Option<&'a str>,
+}
+
+/// What stands in `msg` when the text is encrypted, as the original has it.
+pub const ENCRYPTED: &str = "[encrypted]";
+/// The version of level 2.
+pub const VERSION: u32 = 1;
+/// Capability: `ping` and `pong`.
+pub const PING: &str = "ping";
+/// Capability: `confirm` and `confirmed`.
+pub const CONFIRM: &str = "confirm";
+/// Capability: `nick`.
+pub const NICK: &str = "nick";
+/// All that this version can do.
+pub const CAPABILITIES: &[&str] = &[PING, CONFIRM, NICK];
+
+/// Appends a message as a frame, length and all.
+pub fn frame(message: &Message<'_>, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.extend_from_slice(&[0; PREFIX]);
+    // Writing to memory does not fail, and every type above can be written.
+    let _ = serde_json::to_writer(&mut *out, message);
+    let length = u32::try_from(out.len() - start - PREFIX).unwrap_or(u32::MAX);
+    if let Some(prefix) = out.get_mut(start..start + PREFIX) {
+        prefix.copy_from_slice(&length.to_be_bytes());
+    }
+}

@@ -1,0 +1,81 @@
+//! Encryption of a room's text, as the original has it.
+//!
+//! AES-256-GCM under a key from PBKDF2-HMAC-SHA256 (passphrase, salt: the room's name, 100,000 rounds); what travels is
+//! base64 of a 12-byte nonce and the ciphertext with its tag, with no associated data. It hides text from who has not
+//! the passphrase; it proves no author, and a recorded message can be decrypted by whoever learns the passphrase later.
+
+use aes_gcm::aead::{Aead, Nonce};
+use aes_gcm::{Aes256Gcm, KeyInit};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sha2::Sha256;
+
+/// Rounds of PBKDF2. Fixed by the original.
+const ROUNDS: u32 = 100_000;
+/// Bytes of a nonce.
+pub const NONCE: usize = 12;
+
+/// A room's key.
+#[derive(Clone)]
+pub struct RoomKey(Aes256Gcm);
+
+impl std::fmt::Debug for RoomKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RoomKey(..)")
+    }
+}
+
+impl RoomKey {
+    /// Derives the key. Takes tens of milliseconds: never on the event loop.
+    pub fn derive(passphrase: &str, room: &str) -> Self {
+        let key: [u8; 32] = pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(passphrase.as_bytes(), room.as_bytes(), ROUNDS);
+        Self(Aes256Gcm::new(&key.into()))
+    }
+
+    /// Seals `plain` under a nonce that was never used before with this key: random, and never from a seed.
+    pub fn seal(&self, plain: &[u8], nonce: [u8; NONCE]) -> String {
+        // Fails only beyond 64 GiB.
+        let sealed = self.0.encrypt(&Nonce::<Aes256Gcm>::from(nonce), plain).unwrap_or_default();
+        STANDARD.encode([&nonce[..], &sealed].concat())
+    }
+
+    /// Opens what [`seal`](Self::seal) made, here or elsewhere. `None`: another key, or not sealed at all.
+    pub fn open(&self, sealed: &str) -> Option<Vec<u8>> {
+        let bytes = STANDARD.decode(sealed).ok()?;
+        let (nonce, sealed) = bytes.split_first_chunk::<NONCE>()?;
+        self.0.decrypt(&Nonce::<Aes256Gcm>::from(*nonce), sealed).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_answer_of_the_python_program() {
+        // Made once with Python's hashlib.pbkdf2_hmac and the package `cryptography`, as the original uses them:
+        // passphrase "secret", room "general", nonce 00 01 .. 0b, text "héllo".
+        let key = RoomKey::derive("secret", "general");
+        let nonce = std::array::from_fn(|i| i as u8);
+        let sealed = key.seal("héllo".as_bytes(), nonce);
+        assert_eq!(sealed, "AAECAwQFBgcICQoLzSvl1/s/XXKGR1t8Srm2mv0rC12/cw==");
+        assert_eq!(key.open(&sealed).as_deref(), Some("héllo".as_bytes()));
+    }
+
+    #[test]
+    fn another_key_another_room_and_any_changed_byte_are_refused() {
+        let key = RoomKey::derive("secret", "general");
+        let sealed = key.seal(b"text", [7; NONCE]);
+        assert_eq!(RoomKey::derive("Secret", "general").open(&sealed), None);
+        assert_eq!(RoomKey::derive("secret", "other").open(&sealed), None);
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone().into_bytes();
+            changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(changed).expect("ASCII");
+            assert!(changed == sealed || key.open(&changed).is_none(), "byte {at}");
+        }
+        for odd in ["", "AAAA", "not base64!", "AAECAwQFBgcICQoL"] {
+            assert_eq!(key.open(odd), None, "{odd:?}");
+        }
+    }
+}
