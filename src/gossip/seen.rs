@@ -1,0 +1,175 @@
+//! Message ids that are remembered, so that each message is taken once.
+//!
+//! A ring of entries in the order of their coming and an open-addressing index into it, both of a fixed size: the
+//! oldest goes when a new one needs its place, one for one. So no message ever waits for a table to grow, and memory
+//! that no id has touched yet costs nothing (it comes zeroed from the system, page by page).
+//!
+//! An id is known by a 64-bit keyed hash (SipHash). Two ids of one node's 262,144 share one by chance once in 10^8
+//! times the table is filled; without the key, which never leaves the node, nobody can make them share one.
+
+use std::hash::{Hash, Hasher};
+
+use crate::wire::limits::MAX_SEEN;
+
+/// What is known of a message id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    hash: u64,
+    /// Its number in the order of coming, from 0, over the node's life.
+    pub number: u64,
+    /// The most forwards left that any copy had.
+    pub best_ttl: u8,
+}
+
+/// The table.
+#[derive(Debug)]
+pub struct Seen {
+    key: [u8; 16],
+    ring: Vec<Entry>,
+    /// Places in the ring, plus 1; 0: free. Linear probing, at most half full.
+    index: Vec<u32>,
+    capacity: usize,
+    next: u64,
+}
+
+impl Seen {
+    /// A table of [`MAX_SEEN`] ids.
+    pub fn new(key: [u8; 16]) -> Self {
+        Self::with_capacity(key, MAX_SEEN)
+    }
+
+    /// A table of `capacity` ids, a power of two.
+    pub fn with_capacity(key: [u8; 16], capacity: usize) -> Self {
+        let capacity = capacity.next_power_of_two();
+        Self { key, ring: Vec::with_capacity(capacity), index: vec![0; capacity * 2], capacity, next: 0 }
+    }
+
+    /// Remembers an id. `Err`, with what is known, if it is known already.
+    pub fn insert(&mut self, id: &str, ttl: u8) -> Result<u64, &mut Entry> {
+        let hash = self.hash(id);
+        if let Some(at) = self.find(hash) {
+            // The index only names places that are filled.
+            return Err(&mut self.ring[at]);
+        }
+        let number = self.next;
+        self.next += 1;
+        let entry = Entry { hash, number, best_ttl: ttl };
+        let place = (number % self.capacity as u64) as usize;
+        if place < self.ring.len() {
+            self.forget(place);
+            self.ring[place] = entry;
+        } else {
+            self.ring.push(entry);
+        }
+        let mask = self.index.len() - 1;
+        let mut at = hash as usize & mask;
+        while self.index[at] != 0 {
+            at = (at + 1) & mask;
+        }
+        self.index[at] = place as u32 + 1;
+        Ok(number)
+    }
+
+    /// What is known of an id.
+    pub fn get(&self, id: &str) -> Option<Entry> {
+        self.find(self.hash(id)).map(|at| self.ring[at])
+    }
+
+    /// Ids held.
+    pub fn len(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// Whether none is held.
+    pub fn is_empty(&self) -> bool {
+        self.ring.is_empty()
+    }
+
+    fn hash(&self, id: &str) -> u64 {
+        #[allow(
+            deprecated,
+            reason = "named for its algorithm: the same on every run, which the default is not bound to be"
+        )]
+        let mut hasher = std::hash::SipHasher::new_with_keys(half(&self.key, 0), half(&self.key, 8));
+        id.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// The place of a hash in the ring.
+    fn find(&self, hash: u64) -> Option<usize> {
+        let mask = self.index.len() - 1;
+        let mut at = hash as usize & mask;
+        loop {
+            let place = (self.index[at] as usize).checked_sub(1)?;
+            if self.ring[place].hash == hash {
+                return Some(place);
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    /// Takes a place of the ring out of the index, and closes the gap that this leaves in its run.
+    fn forget(&mut self, place: usize) {
+        let mask = self.index.len() - 1;
+        let mut gap = self.ring[place].hash as usize & mask;
+        while self.index[gap] as usize != place + 1 {
+            gap = (gap + 1) & mask;
+        }
+        let mut at = gap;
+        loop {
+            at = (at + 1) & mask;
+            let Some(other) = (self.index[at] as usize).checked_sub(1) else { break };
+            let home = self.ring[other].hash as usize & mask;
+            // It may move to the gap unless that would put it before its home.
+            if at.wrapping_sub(home) & mask >= at.wrapping_sub(gap) & mask {
+                self.index[gap] = self.index[at];
+                gap = at;
+            }
+        }
+        self.index[gap] = 0;
+    }
+}
+
+fn half(key: &[u8; 16], from: usize) -> u64 {
+    key.iter().skip(from).take(8).fold(0, |n, &b| n << 8 | u64::from(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn it_remembers_the_newest_and_only_those(ids in prop::collection::vec(0_u32..60, 0..400), size in 0_u32..6) {
+            let mut seen = Seen::with_capacity([7; 16], 1 << size);
+            let mut model: VecDeque<u32> = VecDeque::new();
+            for id in ids {
+                let known = model.contains(&id);
+                prop_assert_eq!(seen.get(&id.to_string()).is_some(), known);
+                prop_assert_eq!(seen.insert(&id.to_string(), 1).is_err(), known);
+                if !known {
+                    model.push_back(id);
+                    if model.len() > 1 << size {
+                        model.pop_front();
+                    }
+                }
+                prop_assert_eq!(seen.len(), model.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_table_goes_on_for_ever() {
+        let mut seen = Seen::with_capacity([1; 16], 1024);
+        for n in 0..100_000_u64 {
+            assert_eq!(seen.insert(&n.to_string(), 3), Ok(n));
+            assert!(seen.insert(&n.to_string(), 3).is_err());
+        }
+        assert_eq!(seen.len(), 1024);
+        assert!(seen.get("99999").is_some() && seen.get("98976").is_some() && seen.get("98975").is_none());
+    }
+}
