@@ -1,0 +1,176 @@
+//! Hello, and which of two links between the same two nodes stays.
+//!
+//! Two nodes that dial each other at once have two links, and must come to keep the same one. The node with the lower
+//! id decides: it keeps the link that it has had first, and leaves the other. The other node goes on with its own first
+//! link until one of the two ends: if that was its first, the second takes its place, with no event and nothing lost,
+//! since what had been sent on the link that ends is still read. So neither trusts a claim: who merely says hello with
+//! a neighbour's id gets a link that is not used, and that is closed after two seconds.
+//!
+//! A peer of level 1 knows nothing of this: there the second link is closed, as the original does.
+
+use super::links::{Peer, Stage};
+use super::{LinkId, LogLevel, Node, Now, Outbox};
+use crate::api::event::{Event, LinkCode, PeerUp, WarningCode};
+use crate::wire::message::{Refusal, View};
+use crate::wire::outgoing::{self, Message, Ours};
+
+impl Node {
+    /// Sends our hello.
+    pub(super) fn say_hello(&mut self, now: Now, id: LinkId, out: &mut Outbox) {
+        let hello_id = self.clock.uuid();
+        let listen = self.listen_addr();
+        let ours = Ours { version: outgoing::VERSION, listen: listen.as_deref(), caps: outgoing::CAPABILITIES };
+        let hello = Message::Hello { id: &hello_id, from: &self.id, username: &self.username, p2p_chat: ours };
+        let bytes = out.write(|buffer| outgoing::frame(&hello, buffer));
+        self.queue(now, id, &bytes, out);
+        if let Some(link) = self.links.get_mut(&id) {
+            link.hello_id = Some(hello_id);
+        }
+    }
+
+    /// The first frame of a link came.
+    pub(super) fn greeted(&mut self, now: Now, id: LinkId, frame: &[u8], out: &mut Outbox) {
+        let (peer, hello_id) = match read_hello(frame) {
+            Ok(hello) => hello,
+            Err(why) => {
+                let reason = format!("its first frame is no hello: {why}");
+                return self.close_link(now, id, LinkCode::NotANode, &reason, out);
+            }
+        };
+        let Some(link) = self.links.get(&id) else { return };
+        let incoming = !link.direction.is_out();
+        if peer.id == self.id {
+            return self.greeted_by_own_id(now, id, incoming, hello_id.as_deref(), out);
+        }
+        let first = self.neighbours.get(&peer.id).copied();
+        if let Some(first) = first {
+            return self.settle(now, id, first, peer, incoming, out);
+        }
+        if self.neighbours.len() >= self.config.max_links {
+            self.counters.links_refused += 1;
+            let reason = "there are as many links as may be: raise --max-links, or disconnect a peer";
+            return self.close_link(now, id, LinkCode::TooManyLinks, reason, out);
+        }
+        if incoming {
+            self.say_hello(now, id, out);
+        }
+        self.link_up(now, id, peer, out);
+    }
+
+    /// A peer says it is us: most likely we have dialled ourselves.
+    fn greeted_by_own_id(&mut self, now: Now, id: LinkId, incoming: bool, hello_id: Option<&str>, out: &mut Outbox) {
+        let ours = hello_id.is_some_and(|hello| self.links.values().any(|it| it.hello_id.as_deref() == Some(hello)));
+        if incoming {
+            // Answered all the same, so that the dialling end (this node) learns whom it has reached.
+            self.say_hello(now, id, out);
+        }
+        if !ours {
+            let addr = self.links.get(&id).map(|link| link.addr.to_string()).unwrap_or_default();
+            let message = format!("the peer at {addr} claims this node's own id, and was refused");
+            self.warn(now, WarningCode::OwnIdTaken, &message, out);
+        }
+        if incoming {
+            self.leave_link(now, id, false, LinkCode::OwnAddress, "it is this node itself", out);
+        } else {
+            self.close_link(now, id, LinkCode::OwnAddress, "it is this node itself", out);
+        }
+    }
+
+    /// A second link to a neighbour: see the module.
+    fn settle(&mut self, now: Now, id: LinkId, first: LinkId, peer: Peer, incoming: bool, out: &mut Outbox) {
+        let both_ours = peer.level >= 2
+            && self.links.get(&first).and_then(|link| link.peer.as_ref()).is_some_and(|peer| peer.level >= 2);
+        let decides = *self.id < *peer.id;
+        if both_ours && incoming {
+            self.say_hello(now, id, out);
+        }
+        let peer_id = peer.id.clone();
+        self.log(LogLevel::Debug, out, || format!("a second link to {peer_id}"));
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.peer = Some(peer);
+        // From here on the link's end is no failure of its target: that is linked, by the first link.
+        (link.stage, link.since) = (Stage::Waiting, now.mono);
+        if let Some(target) = link.target.clone() {
+            self.target_linked(&target, first, &peer_id);
+        }
+        let reason = "another link to it is in use";
+        match (both_ours, decides, incoming) {
+            (true, false, _) => {}
+            (false, _, true) => self.close_link(now, id, LinkCode::Duplicate, reason, out),
+            _ => self.leave_link(now, id, true, LinkCode::Duplicate, reason, out),
+        }
+    }
+
+    /// The second link takes the place of the first, which the other end has left.
+    pub(super) fn promote(&mut self, now: Now, first: LinkId, second: LinkId, out: &mut Outbox) {
+        let Some(link) = self.links.get_mut(&second) else { return };
+        let Some(peer) = &link.peer else { return };
+        self.neighbours.insert(peer.id.clone(), second);
+        (link.stage, link.since) = (Stage::Up, now.mono);
+        link.next_ping = peer.pings.then_some(now.mono);
+        for target in self.targets.values_mut() {
+            if target.state == super::dial::State::Linked(first) {
+                target.state = super::dial::State::Linked(second);
+            }
+        }
+        self.log(LogLevel::Debug, out, || "the second link takes the place of the first".to_owned());
+    }
+
+    fn link_up(&mut self, now: Now, id: LinkId, peer: Peer, out: &mut Outbox) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let (peer_id, pings) = (peer.id.clone(), peer.pings);
+        (link.stage, link.since) = (Stage::Up, now.mono);
+        let (target, addr, direction) = (link.target.clone(), link.addr.to_string(), link.direction);
+        let (username, level) = (peer.username.clone(), peer.level);
+        link.peer = Some(peer);
+        self.neighbours.insert(peer_id.clone(), id);
+        let event = PeerUp { peer: &peer_id, username: &username, addr: &addr, direction, level, secure: false };
+        self.emit(&Event::PeerUp(event), out);
+        if pings {
+            self.ping(now, id, out);
+        }
+        if let Some(target) = target {
+            self.target_linked(&target, id, &peer_id);
+        }
+        self.log(LogLevel::Info, out, || format!("linked with {username} ({peer_id}) at {addr}"));
+    }
+}
+
+/// Who says hello, and the message's id.
+fn read_hello(frame: &[u8]) -> Result<(Peer, Option<String>), &'static str> {
+    let view = View::parse(frame).map_err(|_| "not a JSON object within the limits")?;
+    if view.kind.string().as_deref() != Ok("hello") {
+        return Err("its type is another");
+    }
+    let name = |field: crate::wire::message::Field<'_>| match field.name() {
+        Ok(name) => Ok(name.into_owned()),
+        Err(Refusal::Malformed) => Err("a field is missing, or is not a string"),
+        Err(Refusal::OverLimit) => Err("a field is empty, or over 64 bytes"),
+    };
+    let id = name(view.from)?.into();
+    let username = name(view.username)?;
+    let caps = view.ours.json().and_then(capabilities);
+    let has = |cap: &str| caps.as_ref().is_some_and(|caps| caps.iter().any(|it| it == cap));
+    let peer = Peer {
+        id,
+        username,
+        level: if caps.is_some() { 2 } else { 1 },
+        pings: has(outgoing::PING),
+        confirms: has(outgoing::CONFIRM),
+        nicks: has(outgoing::NICK),
+    };
+    Ok((peer, view.id.name().ok().map(std::borrow::Cow::into_owned)))
+}
+
+/// The capabilities that a hello's extra object names; `None` if that is not ours, or of no version.
+fn capabilities(json: &str) -> Option<Vec<String>> {
+    #[derive(serde::Deserialize)]
+    struct Theirs {
+        version: u64,
+        #[serde(default)]
+        caps: Vec<serde_json::Value>,
+    }
+    let theirs: Theirs = serde_json::from_str(json).ok()?;
+    let caps = theirs.caps.into_iter().filter_map(|cap| cap.as_str().map(str::to_owned)).collect();
+    (theirs.version >= 1).then_some(caps)
+}

@@ -1,0 +1,438 @@
+//! Links: what one is, its queue, its coming and going.
+//!
+//! ```text
+//! accepted ┐                     ┌ Up ──────────┐ a neighbour
+//! dialled  ┴▶ Greeting ─ hello ─▶┤   ▲ promoted │
+//!                                └ Waiting ─────┤ second link to the same node, until its other end has chosen
+//!                                               └▶ Leaving ─▶ closed: what is queued is handed over first
+//! ```
+//!
+//! A queue is full from three quarters of its bound on, so that what is already on its way still fits. What feeds it
+//! (other links, clients) is then not read, until it has drained to half; but not for longer than a healthy reader
+//! needs. After that, frames for it are dropped, and if it stays full, it is closed.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::ending::Phase;
+use super::{Bytes, LinkId, LogLevel, Node, Now, Outbox, Output};
+use crate::api::event::{Direction, DropCause, Event, LinkCode, PeerDown, WarningCode};
+use crate::wire::frame::{Allowance, Decoder, Item, TooLarge};
+use crate::wire::limits::{
+    CLOSE_TIME, DEAD_AFTER, FIRST_FRAME_TIME, FRAME_TIME, MAX_HANDSHAKES, MAX_MALFORMED, MAX_QUEUE_BYTES,
+    MAX_QUEUE_FRAMES, QUEUE_CLOSE, QUEUE_STALL, QUEUE_WAIT, SETTLE_TIME,
+};
+
+/// A TCP connection.
+#[derive(Debug)]
+pub struct Link {
+    pub addr: SocketAddr,
+    pub direction: Direction,
+    /// The address that was dialled, if we did.
+    pub target: Option<String>,
+    /// The id of our hello on it, to know it again if we have dialled ourselves.
+    pub hello_id: Option<String>,
+    pub stage: Stage,
+    /// Since when it is at this stage.
+    pub since: Instant,
+    pub peer: Option<Peer>,
+    pub queue: Queue,
+    pub last_heard: Instant,
+    pub next_ping: Option<Instant>,
+    pub ping: Option<(u64, Instant)>,
+    pub rtt: Option<Duration>,
+    decoder: Decoder,
+    /// Since when a frame is unfinished.
+    frame_since: Option<Instant>,
+    malformed: u32,
+    /// The peer has closed its direction.
+    ended: bool,
+}
+
+/// Where a link is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Hello has not come yet.
+    Greeting,
+    /// It is the link that is used with its peer.
+    Up,
+    /// Another link to the same peer is in use; the peer decides which one stays.
+    Waiting,
+    /// Being closed. What still comes counts if it `hears`.
+    Leaving { until: Instant, hears: bool },
+}
+
+/// Who is at the other end.
+#[derive(Debug)]
+pub struct Peer {
+    pub id: Rc<str>,
+    pub username: String,
+    pub level: u8,
+    pub pings: bool,
+    pub confirms: bool,
+    pub nicks: bool,
+}
+
+/// What waits to be written.
+#[derive(Debug)]
+pub struct Queue {
+    frames: VecDeque<u32>,
+    bytes: usize,
+    /// Bytes of the first frame that are written already.
+    written: usize,
+    full: Option<Full>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Full {
+    since: Instant,
+    progress: Instant,
+    /// Whether what feeds it is kept waiting.
+    waited_for: bool,
+}
+
+impl Queue {
+    /// Frames and bytes.
+    pub fn held(&self) -> (usize, usize) {
+        (self.frames.len(), self.bytes)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let full = self.full?;
+        let wait = (full.since + QUEUE_WAIT).min(full.progress + QUEUE_STALL);
+        Some(if full.waited_for { wait } else { full.since + QUEUE_CLOSE })
+    }
+}
+
+impl Link {
+    fn new(now: Now, addr: SocketAddr, direction: Direction, target: Option<String>) -> Self {
+        Self {
+            addr,
+            direction,
+            target,
+            hello_id: None,
+            stage: Stage::Greeting,
+            since: now.mono,
+            peer: None,
+            queue: Queue { frames: VecDeque::new(), bytes: 0, written: 0, full: None },
+            last_heard: now.mono,
+            next_ping: None,
+            ping: None,
+            rtt: None,
+            decoder: Decoder::default(),
+            frame_since: None,
+            malformed: 0,
+            ended: false,
+        }
+    }
+
+    /// When something about it is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        let stage = match self.stage {
+            Stage::Greeting => Some(self.since + FIRST_FRAME_TIME),
+            Stage::Waiting => Some(self.since + SETTLE_TIME),
+            Stage::Leaving { until, .. } => return Some(until),
+            Stage::Up => self.next_ping.map(|at| at.min(self.last_heard + DEAD_AFTER)),
+        };
+        let frame = self.frame_since.map(|since| since + FRAME_TIME);
+        [stage, frame, self.queue.deadline()].into_iter().flatten().min()
+    }
+
+    fn allowance(&self) -> Allowance {
+        match &self.peer {
+            None => Allowance::First,
+            Some(peer) if peer.level >= 2 => Allowance::Level2,
+            Some(_) => Allowance::Level1,
+        }
+    }
+
+    const fn hears(&self) -> bool {
+        !matches!(self.stage, Stage::Leaving { hears: false, .. })
+    }
+
+    const fn takes_frames(&self) -> bool {
+        !matches!(self.stage, Stage::Leaving { .. })
+    }
+}
+
+impl Node {
+    /// A peer has dialled us.
+    pub(super) fn accepted(&mut self, now: Now, id: LinkId, addr: SocketAddr, out: &mut Outbox) {
+        if !self.phase.is_running() {
+            return out.push(Output::Close(id));
+        }
+        let of_addr = self.links.values().filter(|link| link.addr.ip() == addr.ip()).count();
+        let full = self.neighbours.len() >= self.config.max_links;
+        if full || (!addr.ip().is_loopback() && of_addr >= self.config.max_links_per_addr) {
+            self.counters.links_refused += 1;
+            self.log(LogLevel::Info, out, || format!("refused a link from {addr}: there are as many as may be"));
+            return out.push(Output::Close(id));
+        }
+        let strangers = || self.links.iter().filter(|(_, it)| it.stage == Stage::Greeting && !it.direction.is_out());
+        if strangers().count() >= MAX_HANDSHAKES
+            && let Some((oldest, _)) = strangers().next()
+        {
+            let oldest = *oldest;
+            self.counters.links_refused += 1;
+            self.close_link(now, oldest, LinkCode::TooManyLinks, "pushed out by a newcomer before its hello", out);
+        }
+        self.links.insert(id, Link::new(now, addr, Direction::In, None));
+    }
+
+    /// A dial has given a link.
+    pub(super) fn add_dialled(&mut self, now: Now, id: LinkId, addr: SocketAddr, target: String, out: &mut Outbox) {
+        self.links.insert(id, Link::new(now, addr, Direction::Out, Some(target)));
+        self.say_hello(now, id, out);
+    }
+
+    /// Bytes came from a link.
+    pub(super) fn bytes_came(&mut self, now: Now, id: LinkId, mut bytes: &[u8], out: &mut Outbox) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.last_heard = now.mono;
+        let mut decoder = std::mem::take(&mut link.decoder);
+        let mut completed = false;
+        let mut too_large = None;
+        while let Some(link) = self.links.get(&id).filter(|link| link.hears()) {
+            match decoder.next(&mut bytes, link.allowance()) {
+                Ok(Some(Item::Frame(frame))) => {
+                    completed = true;
+                    self.frame_came(now, id, frame, out);
+                }
+                Ok(Some(Item::Skimmed(length))) => {
+                    completed = true;
+                    self.count_drop(DropCause::OverLimit);
+                    self.log(LogLevel::Info, out, || format!("skimmed a frame of {length} bytes"));
+                }
+                Ok(None) => break,
+                Err(TooLarge(length)) => {
+                    too_large = Some(length);
+                    break;
+                }
+            }
+        }
+        if let Some(length) = too_large {
+            let reason = format!("the peer announced a frame of {length} bytes");
+            return self.close_link(now, id, LinkCode::TooLarge, &reason, out);
+        }
+        if let Some(link) = self.links.get_mut(&id) {
+            link.frame_since = match link.frame_since {
+                _ if !decoder.in_frame() => None,
+                Some(since) if !completed => Some(since),
+                _ => Some(now.mono),
+            };
+            link.decoder = decoder;
+        }
+    }
+
+    /// A frame that is not of this protocol came: the tenth closes the link.
+    pub(super) fn malformed(&mut self, now: Now, id: LinkId, out: &mut Outbox) {
+        self.count_drop(DropCause::Malformed);
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.malformed += 1;
+        if link.malformed > MAX_MALFORMED {
+            let reason = format!("the peer sent {} frames that are not of this protocol", link.malformed);
+            self.close_link(now, id, LinkCode::Malformed, &reason, out);
+        }
+    }
+
+    /// Queues a frame for a link. False if it was dropped.
+    pub(super) fn queue(&mut self, now: Now, id: LinkId, bytes: &Bytes, out: &mut Outbox) -> bool {
+        let Some(link) = self.links.get_mut(&id).filter(|link| link.takes_frames()) else { return false };
+        let length = Outbox::length(bytes);
+        let queue = &mut link.queue;
+        if queue.bytes + length > MAX_QUEUE_BYTES || queue.frames.len() >= MAX_QUEUE_FRAMES {
+            let name = link.peer.as_ref().map(|peer| peer.username.clone()).unwrap_or_default();
+            self.count_drop(DropCause::QueueFull);
+            let message = format!("{name} does not read what is sent to it: messages for it are being dropped");
+            self.warn(now, WarningCode::SlowPeer, &message, out);
+            return false;
+        }
+        queue.bytes += length;
+        queue.frames.push_back(u32::try_from(length).unwrap_or(u32::MAX));
+        if queue.full.is_none()
+            && (queue.bytes > MAX_QUEUE_BYTES / 4 * 3 || queue.frames.len() > MAX_QUEUE_FRAMES / 4 * 3)
+        {
+            queue.full = Some(Full { since: now.mono, progress: now.mono, waited_for: true });
+            self.full.insert(id);
+        }
+        out.push(Output::Send { link: id, bytes: bytes.clone() });
+        true
+    }
+
+    /// Whether what feeds a link's full queue should wait for it.
+    pub(super) fn is_worth_waiting_for(&self, now: Now, id: LinkId) -> bool {
+        let full = self.links.get(&id).and_then(|link| link.queue.full);
+        full.is_some_and(|full| full.waited_for && self.links[&id].queue.deadline().is_some_and(|at| at > now.mono))
+    }
+
+    /// Queued bytes were handed to the system.
+    pub(super) fn written(&mut self, now: Now, id: LinkId, bytes: usize, out: &mut Outbox) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let queue = &mut link.queue;
+        queue.bytes = queue.bytes.saturating_sub(bytes);
+        queue.written += bytes;
+        while let Some(&first) = queue.frames.front()
+            && queue.written >= first as usize
+        {
+            queue.written -= first as usize;
+            queue.frames.pop_front();
+        }
+        if queue.frames.is_empty() && queue.frames.capacity() > 64 {
+            queue.frames.shrink_to(64);
+        }
+        if let Some(full) = &mut queue.full {
+            full.progress = now.mono;
+            if queue.bytes <= MAX_QUEUE_BYTES / 2 && queue.frames.len() <= MAX_QUEUE_FRAMES / 2 {
+                queue.full = None;
+                self.full.remove(&id);
+            }
+        }
+        if link.queue.frames.is_empty() && matches!(link.stage, Stage::Leaving { .. }) {
+            self.drained(now, id, out);
+        }
+    }
+
+    /// The peer has closed its direction, or the link broke.
+    pub(super) fn link_ended(&mut self, now: Now, id: LinkId, error: Option<String>, out: &mut Outbox) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        link.ended = true;
+        match (link.stage, error) {
+            (Stage::Greeting, error) => {
+                let reason = error.unwrap_or_else(|| "the peer closed the link without a hello: is it a node?".into());
+                self.close_link(now, id, LinkCode::NotANode, &reason, out);
+            }
+            (Stage::Leaving { .. }, None) if !link.queue.frames.is_empty() => {}
+            (_, Some(error)) => self.close_link(now, id, LinkCode::Reset, &format!("the link broke: {error}"), out),
+            (_, None) => self.leave_link(now, id, false, LinkCode::Closed, "the peer closed the link", out),
+        }
+    }
+
+    /// Something about a link is due.
+    pub(super) fn link_due(&mut self, now: Now, id: LinkId, out: &mut Outbox) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let past = |at: Instant| at <= now.mono;
+        match link.stage {
+            Stage::Greeting if past(link.since + FIRST_FRAME_TIME) => {
+                return self.close_link(now, id, LinkCode::Timeout, "no hello in time: is it a node?", out);
+            }
+            Stage::Waiting if past(link.since + SETTLE_TIME) => {
+                return self.leave_link(now, id, true, LinkCode::Duplicate, "another link to it is in use", out);
+            }
+            Stage::Leaving { until, .. } if past(until) => {
+                return self.close_link(now, id, LinkCode::Closed, "closed", out);
+            }
+            Stage::Up if link.next_ping.is_some() && past(link.last_heard + DEAD_AFTER) => {
+                let reason = format!("nothing was heard from it for {} s", DEAD_AFTER.as_secs());
+                return self.close_link(now, id, LinkCode::Dead, &reason, out);
+            }
+            _ => {}
+        }
+        if link.frame_since.is_some_and(|since| past(since + FRAME_TIME)) {
+            return self.close_link(now, id, LinkCode::Stalled, "a frame was begun and not finished in time", out);
+        }
+        if let Some(full) = &mut link.queue.full {
+            if past(full.since + QUEUE_CLOSE) {
+                return self.close_link(now, id, LinkCode::Slow, "it did not read what was sent to it", out);
+            }
+            let wait = (full.since + QUEUE_WAIT).min(full.progress + QUEUE_STALL);
+            full.waited_for &= !past(wait);
+        }
+        if link.next_ping.is_some_and(past) {
+            self.ping(now, id, out);
+        }
+    }
+
+    /// Closes a link in good order: hands over what is queued, closes our direction, reads to the end.
+    pub(super) fn leave_link(
+        &mut self,
+        now: Now,
+        id: LinkId,
+        hears: bool,
+        code: LinkCode,
+        reason: &str,
+        out: &mut Outbox,
+    ) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let stage = link.stage;
+        if !matches!(stage, Stage::Leaving { .. }) {
+            let time = self.phase.drain_time().unwrap_or(CLOSE_TIME);
+            link.stage = Stage::Leaving { until: now.mono + time, hears };
+            link.queue.full = None;
+            self.full.remove(&id);
+            self.lost(now, id, stage, code, reason, out);
+        }
+        if self.links.get(&id).is_some_and(|link| link.queue.frames.is_empty()) {
+            self.drained(now, id, out);
+        }
+    }
+
+    /// A leaving link has handed over everything.
+    fn drained(&mut self, now: Now, id: LinkId, out: &mut Outbox) {
+        if self.links.get(&id).is_some_and(|link| link.ended) {
+            return self.close_link(now, id, LinkCode::Closed, "closed", out);
+        }
+        out.push(Output::HalfClose(id));
+    }
+
+    /// Closes a link now.
+    pub(super) fn close_link(&mut self, now: Now, id: LinkId, code: LinkCode, reason: &str, out: &mut Outbox) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let stage = link.stage;
+        link.stage = Stage::Leaving { until: now.mono, hears: false };
+        if let Phase::Draining { undelivered, .. } = &mut self.phase {
+            *undelivered += link.queue.frames.len() as u64;
+        }
+        self.full.remove(&id);
+        self.lost(now, id, stage, code, reason, out);
+        self.links.remove(&id);
+        out.push(Output::Close(id));
+    }
+
+    /// What follows when a link is of no more use, whatever it was before.
+    fn lost(&mut self, now: Now, id: LinkId, stage: Stage, code: LinkCode, reason: &str, out: &mut Outbox) {
+        self.stirred = true;
+        let Some(link) = self.links.get(&id) else { return };
+        self.log(LogLevel::Info, out, || format!("link with {}: {reason}", link.addr));
+        match stage {
+            Stage::Greeting => {
+                if let Some(target) = link.target.clone() {
+                    self.target_failed(now, &target, code, reason, out);
+                }
+            }
+            Stage::Waiting | Stage::Leaving { .. } => {}
+            Stage::Up => self.neighbour_lost(now, id, code, reason, out),
+        }
+    }
+
+    fn neighbour_lost(&mut self, now: Now, id: LinkId, code: LinkCode, reason: &str, out: &mut Outbox) {
+        let Some(peer) = self.links.get(&id).and_then(|link| link.peer.as_ref()).map(|peer| peer.id.clone()) else {
+            return;
+        };
+        self.neighbours.remove(&peer);
+        let waits = |link: &Link| link.stage == Stage::Waiting && link.peer.as_ref().is_some_and(|it| it.id == peer);
+        if let Some(next) = self.links.iter().find(|(_, link)| waits(link)).map(|(id, _)| *id) {
+            return self.promote(now, id, next, out);
+        }
+        let lasted = self.links.get(&id).map_or(Duration::ZERO, |link| now.mono.duration_since(link.since));
+        let retry_in = self.redial_targets_of(now, id, lasted);
+        if !self.phase.is_running() {
+            return;
+        }
+        let username = self.links.get(&id).and_then(|link| link.peer.as_ref()).map(|peer| peer.username.clone());
+        let event = PeerDown {
+            peer: &peer,
+            username: username.as_deref().unwrap_or_default(),
+            code,
+            reason,
+            retry_in_ms: retry_in.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+        };
+        self.emit(&Event::PeerDown(event), out);
+    }
+
+    /// Counts a frame that was dropped.
+    pub(super) fn count_drop(&mut self, cause: DropCause) {
+        *self.counters.dropped.entry(cause).or_default() += 1;
+    }
+}

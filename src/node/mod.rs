@@ -1,0 +1,393 @@
+//! The node: one state machine that decides everything, and touches nothing.
+//!
+//! [`Node::handle`] is the one way in and out: an [`Input`] is what happened, the [`Outbox`] takes what to do about it.
+//! Time and chance are given; one deadline comes out ([`Node::next_deadline`]), and a wake too early is harmless. With
+//! the same inputs and seed the outputs are the same, byte for byte: so the node that runs on sockets runs in the
+//! simulator, too.
+//!
+//! - [`links`]: what a link is, its queue, its coming and going; [`dial`]: addresses that are dialled again and again
+//! - [`greeting`]: hello, and which of two links between the same nodes stays
+//! - [`relay`]: a message's way through the node; [`neighbour`]: what two nodes of ours say to each other
+//! - [`clients`]: lines to clients, the events that `wait` looks back over
+//! - [`commands`]: what each command does at once; [`pending`]: those that wait
+//! - [`ending`]: the way out
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::api::event::{ByeReason, Direction, LinkCode};
+use crate::api::result::Counters;
+use crate::api::{EventKind, Request};
+use crate::gossip::history::History;
+use crate::gossip::seen::Seen;
+use crate::gossip::trace::Traces;
+use crate::wire::limits;
+use crate::wire::room_key::RoomKey;
+
+pub mod clients;
+pub mod clock;
+mod commands;
+mod dial;
+mod ending;
+mod greeting;
+mod links;
+mod neighbour;
+pub mod outbox;
+mod pending;
+mod relay;
+#[cfg(test)]
+mod tests;
+
+use clients::Client;
+use clock::Clock;
+pub use clock::Now;
+use dial::Target;
+pub use dial::read_addr;
+pub use ending::EXIT_OUTPUT_CLOSED;
+use ending::Phase;
+use links::Link;
+pub use outbox::{Bytes, ClientId, DialId, JobId, LinkId, LogLevel, Outbox, Output};
+pub use pending::seq_at;
+
+/// The client at stdin and stdout.
+pub const STDIO: ClientId = ClientId(0);
+
+/// What a node is told at its start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The user name.
+    pub username: String,
+    /// The active room.
+    pub room: String,
+    /// Rooms shown beside it; `*` is all.
+    pub listen: Vec<String>,
+    /// The TCP address really bound.
+    pub tcp: SocketAddr,
+    /// The UDP address really bound.
+    pub udp: SocketAddr,
+    /// The host to tell others.
+    pub advertise: Option<String>,
+    /// Addresses to dial from the start.
+    pub connect: Vec<String>,
+    /// Whether to run on when the input has ended.
+    pub stay: bool,
+    /// Whether the first error reply ends the node.
+    pub check: bool,
+    /// How long links may take at the end.
+    pub drain: Duration,
+    /// Makes ids and times repeatable.
+    pub seed: Option<u64>,
+    /// From the system's random source.
+    pub entropy: [u8; 32],
+    /// Links at once.
+    pub max_links: usize,
+    /// Links of one address at once, loopback exempt.
+    pub max_links_per_addr: usize,
+    /// Bytes of messages kept.
+    pub history_bytes: usize,
+    /// Events to show or hide at first.
+    pub events: Vec<(EventKind, bool)>,
+    /// Rooms' keys from the start.
+    pub keys: Vec<(String, RoomKey)>,
+    /// What is logged.
+    pub log: LogLevel,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A peer has dialled us.
+    Accepted {
+        /// The new link.
+        link: LinkId,
+        /// The peer's address.
+        addr: SocketAddr,
+    },
+    /// A dial succeeded.
+    Dialled {
+        /// Which.
+        dial: DialId,
+        /// The new link.
+        link: LinkId,
+        /// The address that answered.
+        addr: SocketAddr,
+    },
+    /// A dial failed.
+    DialFailed {
+        /// Which.
+        dial: DialId,
+        /// Why, for programs.
+        code: LinkCode,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Bytes came.
+    Bytes {
+        /// From which link.
+        link: LinkId,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// Queued bytes were handed to the system.
+    Written {
+        /// Of which link.
+        link: LinkId,
+        /// How many.
+        bytes: usize,
+    },
+    /// The peer has closed its direction, or the link broke (then with a reason).
+    Ended {
+        /// Which link.
+        link: LinkId,
+        /// Why, if it broke.
+        error: Option<String>,
+    },
+    /// A datagram came.
+    Datagram {
+        /// From where.
+        from: SocketAddr,
+        /// Its bytes.
+        bytes: &'a [u8],
+    },
+    /// A client gave a line.
+    Request {
+        /// Which client.
+        client: ClientId,
+        /// The line.
+        request: Request,
+    },
+    /// A client's input has ended.
+    EndOfInput(ClientId),
+    /// A client's writer has put so many `lagged` lines among the others so far.
+    LagLines {
+        /// Which client.
+        client: ClientId,
+        /// How many.
+        lines: u64,
+    },
+    /// A key is derived.
+    Derived {
+        /// Which job.
+        job: JobId,
+        /// The key.
+        key: RoomKey,
+    },
+    /// A signal came.
+    Signal(ByeReason),
+    /// Nobody reads a client's lines any more.
+    OutputClosed(ClientId),
+    /// The driver has something to warn of.
+    Warn(crate::api::event::WarningCode, String),
+    /// Time has passed.
+    Tick,
+}
+
+/// The node. See the module.
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+    id: Rc<str>,
+    username: String,
+    room: String,
+    listen: BTreeSet<String>,
+    listen_all: bool,
+    clock: Clock,
+    started: Instant,
+    phase: Phase,
+
+    links: BTreeMap<LinkId, Link>,
+    /// The link that is used with each neighbour.
+    neighbours: BTreeMap<Rc<str>, LinkId>,
+    targets: BTreeMap<String, Target>,
+    dials: BTreeMap<DialId, String>,
+    next_dial: u64,
+    /// Links whose queue is full and still waited for, or not yet given up.
+    full: BTreeSet<LinkId>,
+
+    seen: Seen,
+    history: History,
+    traces: Traces,
+    keys: BTreeMap<String, Keys>,
+    jobs: BTreeMap<JobId, String>,
+    next_job: u64,
+
+    clients: BTreeMap<ClientId, Client>,
+    /// Something has happened that a waiting command may have waited for.
+    stirred: bool,
+    counters: Counters,
+    warned: BTreeMap<crate::api::event::WarningCode, Instant>,
+}
+
+/// A room's keys.
+#[derive(Debug, Default)]
+struct Keys {
+    /// Seals and opens.
+    current: Option<RoomKey>,
+    /// Still opens.
+    previous: Option<RoomKey>,
+    /// Keys that are being derived: until they are there, nothing is sent to the room.
+    deriving: u32,
+}
+
+impl Node {
+    /// A node that has just bound its addresses.
+    pub fn new(now: Now, config: Config, out: &mut Outbox) -> Self {
+        let mut clock = Clock::new(config.seed, &config.username, config.entropy);
+        let id: Rc<str> = clock.uuid().into();
+        let mut keys = BTreeMap::<String, Keys>::new();
+        for (room, key) in &config.keys {
+            keys.entry(room.clone()).or_default().current = Some(key.clone());
+        }
+        let mut node = Self {
+            id,
+            username: config.username.clone(),
+            room: config.room.clone(),
+            listen: config.listen.iter().filter(|room| *room != "*").cloned().collect(),
+            listen_all: config.listen.iter().any(|room| room == "*"),
+            seen: Seen::new(clock.bytes()),
+            clock,
+            started: now.mono,
+            phase: Phase::Running,
+            links: BTreeMap::new(),
+            neighbours: BTreeMap::new(),
+            targets: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            next_dial: 0,
+            full: BTreeSet::new(),
+            history: History::new(config.history_bytes),
+            traces: Traces::default(),
+            keys,
+            jobs: BTreeMap::new(),
+            next_job: 0,
+            clients: BTreeMap::from([(STDIO, Client::new(&config.events))]),
+            stirred: false,
+            counters: Counters::default(),
+            warned: BTreeMap::new(),
+            config,
+        };
+        node.say_ready(out);
+        node.dial_from_start(now, out);
+        node
+    }
+
+    /// This node's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Takes in what happened; what to do about it goes into `out`.
+    pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Outbox) {
+        match input {
+            Input::Accepted { link, addr } => self.accepted(now, link, addr, out),
+            Input::Dialled { dial, link, addr } => self.dialled(now, dial, link, addr, out),
+            Input::DialFailed { dial, code, reason } => self.dial_failed(now, dial, code, &reason, out),
+            Input::Bytes { link, bytes } => self.bytes_came(now, link, bytes, out),
+            Input::Written { link, bytes } => self.written(now, link, bytes, out),
+            Input::Ended { link, error } => self.link_ended(now, link, error, out),
+            Input::Datagram { .. } => self.counters.datagrams_dropped += 1,
+            Input::Request { client, request } => self.requested(now, client, request, out),
+            Input::EndOfInput(client) => self.input_ended(client),
+            Input::LagLines { client, lines } => self.lag_lines(client, lines),
+            Input::Derived { job, key } => self.derived(job, key),
+            Input::Signal(reason) => self.end(now, reason, 0, out),
+            Input::OutputClosed(client) => self.output_closed(now, client, out),
+            Input::Warn(code, message) => self.warn(now, code, &message, out),
+            Input::Tick => self.stirred = true,
+        }
+        self.check_deadlines(now, out);
+        self.run_pending(now, out);
+        self.go_on_ending(now, out);
+    }
+
+    /// When `handle` wants to be called again at the latest; `None`: when something happens.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let links = self.links.values().filter_map(Link::deadline);
+        let targets = self.targets.values().filter_map(Target::deadline);
+        let clients = self.clients.values().filter_map(Client::deadline);
+        links.chain(targets).chain(clients).chain(self.phase.deadline()).min()
+    }
+
+    /// Whether a client's next line may be handed in: not while one waits, nor while a link's queue is full.
+    pub fn may_take_request(&self, now: Now, client: ClientId) -> bool {
+        self.phase.is_running()
+            && self.clients.get(&client).is_some_and(Client::is_free)
+            && !self.full.iter().any(|id| self.is_worth_waiting_for(now, *id))
+    }
+
+    /// Whether a link may be read: not while the queue of another, which it may feed, is full.
+    pub fn may_read(&self, now: Now, link: LinkId) -> bool {
+        !self.full.iter().any(|id| *id != link && self.is_worth_waiting_for(now, *id))
+    }
+
+    /// Whether a frame is unfinished, a queue full or a dial under way: what the next tick may change.
+    fn check_deadlines(&mut self, now: Now, out: &mut Outbox) {
+        let due: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.deadline().is_some_and(|at| at <= now.mono))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            self.link_due(now, id, out);
+        }
+        let due: Vec<String> = self
+            .targets
+            .iter()
+            .filter(|(_, target)| target.deadline().is_some_and(|at| at <= now.mono))
+            .map(|(addr, _)| addr.clone())
+            .collect();
+        for addr in due {
+            self.target_due(now, &addr, out);
+        }
+        if self.clients.values().any(|client| client.deadline().is_some_and(|at| at <= now.mono)) {
+            self.stirred = true;
+        }
+    }
+
+    /// Whether messages of a room are shown.
+    fn is_shown(&self, room: &str) -> bool {
+        self.listen_all || room == self.room || self.listen.contains(room)
+    }
+
+    fn log(&self, level: LogLevel, out: &mut Outbox, line: impl FnOnce() -> String) {
+        if level <= self.config.log {
+            out.push(Output::Log(level, line()));
+        }
+    }
+
+    /// Where others can dial us, for the hello.
+    fn listen_addr(&self) -> Option<String> {
+        let tcp = self.config.tcp;
+        match &self.config.advertise {
+            Some(host) if host.contains(':') => Some(format!("[{}]:{}", host.trim_matches(['[', ']']), tcp.port())),
+            Some(host) => Some(format!("{host}:{}", tcp.port())),
+            None if tcp.ip().is_unspecified() => None,
+            None => Some(tcp.to_string()),
+        }
+    }
+}
+
+/// The bounds, for `ready` and `status`.
+fn limits_of(config: &Config) -> crate::api::event::Limits {
+    use crate::api::command;
+    crate::api::event::Limits {
+        line_bytes: command::MAX_LINE,
+        text_bytes: command::MAX_TEXT,
+        name_bytes: command::MAX_NAME,
+        meta_bytes: command::MAX_META,
+        links: config.max_links,
+        rooms: limits::MAX_ROOMS,
+        history_per_room: limits::MAX_HISTORY_PER_ROOM,
+        history_bytes: config.history_bytes,
+        wait_events: clients::MAX_LOG_EVENTS,
+        queue_lines: clients::MAX_QUEUE_LINES,
+    }
+}
+
+impl Direction {
+    const fn is_out(self) -> bool {
+        matches!(self, Self::Out)
+    }
+}

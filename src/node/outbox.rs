@@ -1,0 +1,143 @@
+//! What the node wants done, in order.
+
+use std::sync::Arc;
+
+use crate::api::EventKind;
+
+/// A TCP connection, numbered by who feeds the node; a number is never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// A dial under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DialId(pub u64);
+
+/// Who gives commands and reads events: stdio, and later others beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub u32);
+
+/// A job that takes long, done beside the loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub u64);
+
+/// How much a line of the log matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Nothing is logged.
+    Off,
+    /// What went wrong inside.
+    Error,
+    /// What a person should know.
+    Warn,
+    /// Links that come and go.
+    Info,
+    /// Everything worth a word.
+    Debug,
+}
+
+/// Something to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Dial "HOST:PORT", and answer with `Dialled` or `DialFailed`.
+    Dial {
+        /// Which dial.
+        dial: DialId,
+        /// Where to.
+        addr: String,
+    },
+    /// Queue bytes for a link.
+    Send {
+        /// Which link.
+        link: LinkId,
+        /// The bytes.
+        bytes: Bytes,
+    },
+    /// When what is queued has been written, close our direction.
+    HalfClose(LinkId),
+    /// Close the link now.
+    Close(LinkId),
+    /// Give a client a line.
+    Line {
+        /// Which client.
+        client: ClientId,
+        /// What it is: events may be dropped when nobody reads, replies may not.
+        kind: EventKind,
+        /// The JSON, without `seq` and newline.
+        text: Arc<str>,
+    },
+    /// Derive a room's key, and answer with `Derived`.
+    Derive {
+        /// Which job.
+        job: JobId,
+        /// The passphrase.
+        passphrase: String,
+        /// The room.
+        room: String,
+    },
+    /// Log a line.
+    Log(LogLevel, String),
+    /// Say something on stderr, whatever is logged: for cron.
+    Complain(String),
+    /// End the process with this exit code, once every line has been written.
+    Exit(u8),
+}
+
+/// Bytes to send: small ones lie in the outbox and are copied to each link, large ones are shared between links.
+#[derive(Debug, Clone)]
+pub enum Bytes {
+    /// A range of [`Outbox::bytes`].
+    Small(std::ops::Range<usize>),
+    /// Shared.
+    Large(Arc<[u8]>),
+}
+
+/// From how many bytes on a frame is shared, not copied. Copying this much costs about as much as an allocation.
+pub const SHARED_FROM: usize = 8 << 10;
+
+/// What the node wants done, in order. Used again and again, so that a message costs no allocation.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// What to do.
+    pub outputs: Vec<Output>,
+    bytes: Vec<u8>,
+}
+
+impl Outbox {
+    /// Adds an output.
+    pub fn push(&mut self, output: Output) {
+        self.outputs.push(output);
+    }
+
+    /// The bytes of a small frame.
+    pub fn bytes(&self, range: &std::ops::Range<usize>) -> &[u8] {
+        self.bytes.get(range.clone()).unwrap_or_default()
+    }
+
+    /// Writes bytes into the outbox, to be sent to any number of links.
+    pub fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+        let start = self.bytes.len();
+        write(&mut self.bytes);
+        if self.bytes.len() - start < SHARED_FROM {
+            return Bytes::Small(start..self.bytes.len());
+        }
+        let large = Bytes::Large(self.bytes.get(start..).unwrap_or_default().into());
+        self.bytes.truncate(start);
+        large
+    }
+
+    /// How many bytes these are.
+    pub fn length(bytes: &Bytes) -> usize {
+        match bytes {
+            Bytes::Small(range) => range.len(),
+            Bytes::Large(shared) => shared.len(),
+        }
+    }
+
+    /// Forgets everything, and gives back memory that a burst has taken.
+    pub fn clear(&mut self) {
+        self.outputs.clear();
+        self.bytes.clear();
+        self.bytes.shrink_to(64 << 10);
+        self.outputs.shrink_to(4096);
+    }
+}

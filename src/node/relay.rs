@@ -1,0 +1,311 @@
+//! A message's way through the node: taken once, shown, kept, passed on.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use serde_json::value::RawValue;
+
+use super::clock::rfc3339;
+use super::links::Stage;
+use super::{LinkId, Node, Now, Outbox};
+use crate::api::event::{self, DropCause, Dropped, Event, Forwarded, OpenError};
+use crate::api::line::to_json;
+use crate::gossip::history::Kept;
+use crate::wire::limits::{MAX_TEXT, MAX_TTL, TTL_NEAR_END};
+use crate::wire::message::{Refusal, Ttl, View};
+
+/// The longest `encrypted_msg`, in characters: base64 of a nonce, the longest text and a tag.
+const MAX_SEALED: usize = (12 + MAX_TEXT + 16).div_ceil(3) * 4;
+
+/// What a relay needs to know of a message.
+struct Header<'a> {
+    id: Cow<'a, str>,
+    from: Cow<'a, str>,
+    username: Option<Cow<'a, str>>,
+    room: Option<Cow<'a, str>>,
+    is_chat: bool,
+}
+
+impl Node {
+    /// A frame came from a link.
+    pub(super) fn frame_came(&mut self, now: Now, id: LinkId, frame: &[u8], out: &mut Outbox) {
+        if self.links.get(&id).is_some_and(|link| link.stage == Stage::Greeting) {
+            return self.greeted(now, id, frame, out);
+        }
+        let view = match View::parse(frame) {
+            Ok(view) => view,
+            Err(refusal) => return self.refused(now, id, refusal, out),
+        };
+        let kind = match view.kind.name() {
+            Ok(kind) => kind,
+            Err(refusal) => return self.refused(now, id, refusal, out),
+        };
+        if self.neighbour_said(now, id, &kind, &view, out) {
+            return;
+        }
+        let ttl = match (&*kind, view.ttl.ttl()) {
+            // Has none in the original; the first node of ours gives it one, so that it crosses hops, too.
+            ("voice_mute_status", Ttl::None) if !view.ttl.is_some() => Ttl::Left(MAX_TTL),
+            (_, ttl) => ttl,
+        };
+        let is_chat = kind == "chat";
+        if !is_chat && (ttl == Ttl::None || kind == "hello") {
+            // What some versions of the original send without `ttl` claims an authority that nobody has here.
+            return self.count_drop(DropCause::Ignored);
+        }
+        match header(&view, is_chat) {
+            Ok(header) => self.message_came(now, id, &view, &header, ttl, frame, out),
+            Err(refusal) => self.refused(now, id, refusal, out),
+        }
+    }
+
+    fn refused(&mut self, now: Now, id: LinkId, refusal: Refusal, out: &mut Outbox) {
+        match refusal {
+            Refusal::Malformed => self.malformed(now, id, out),
+            Refusal::OverLimit => self.count_drop(DropCause::OverLimit),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "all of it is one message")]
+    fn message_came(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        view: &View<'_>,
+        header: &Header<'_>,
+        ttl: Ttl,
+        frame: &[u8],
+        out: &mut Outbox,
+    ) {
+        let Some(via) = self.links.get(&link).and_then(|link| link.peer.as_ref()).map(|peer| peer.id.clone()) else {
+            return;
+        };
+        let left = match ttl {
+            Ttl::Left(left) => left,
+            Ttl::None => 0,
+        };
+        let (hops, ttl0) = view.hops(left);
+        let number = match self.seen.insert(&header.id, left) {
+            Ok(number) => number,
+            Err(entry) => {
+                let (number, best) = (entry.number, entry.best_ttl);
+                entry.best_ttl = best.max(left);
+                return self.copy_came(now, view, header, &via, number, (best, left, ttl0), out);
+            }
+        };
+        self.counters.received += 1;
+        let received_at = self.clock.stamp(now);
+        let trace = self.traces.begin(number, &header.from, hops, now.mono, received_at);
+        trace.via = Some(via.clone());
+        if let Some(username) = header.username.as_deref().filter(|_| *header.from == *via) {
+            self.neighbour_is_named(link, username, out);
+        }
+        if left > 1 {
+            self.pass_on(now, view, header, &via, number, (left, ttl0), false, out);
+        }
+        if header.is_chat {
+            let kept = Kept { pos: 0, received_at, hops, via: Some(via), frame: frame.into() };
+            self.show(view, header, number, kept, out);
+        }
+    }
+
+    /// A copy of a message that has been taken. It goes no further, unless an earlier copy came by so long a way that it
+    /// may have died near here while this one has more forwards left: see [`TTL_NEAR_END`].
+    #[allow(clippy::too_many_arguments, reason = "all of it is one message")]
+    fn copy_came(
+        &mut self,
+        now: Now,
+        view: &View<'_>,
+        header: &Header<'_>,
+        via: &Rc<str>,
+        number: u64,
+        (best, left, ttl0): (u8, u8, u8),
+        out: &mut Outbox,
+    ) {
+        self.counters.duplicates += 1;
+        if let Some(trace) = self.traces.get_mut(number) {
+            trace.copies += 1;
+        }
+        if best < TTL_NEAR_END && left > best && left > 1 {
+            self.pass_on(now, view, header, via, number, (left, ttl0), true, out);
+        }
+        self.tell_dropped(header, Some(via), DropCause::Duplicate, out);
+    }
+
+    /// Passes a message on to every neighbour but the one it came from; a second time only to those that are ours,
+    /// since an original ignores what it has seen.
+    #[allow(clippy::too_many_arguments, reason = "all of it is one message")]
+    fn pass_on(
+        &mut self,
+        now: Now,
+        view: &View<'_>,
+        header: &Header<'_>,
+        via: &Rc<str>,
+        number: u64,
+        (left, ttl0): (u8, u8),
+        again: bool,
+        out: &mut Outbox,
+    ) {
+        if self.neighbours.len() < 2 && self.neighbours.contains_key(via) {
+            return;
+        }
+        let bytes = out.write(|buffer| view.relay(left - 1, ttl0, buffer));
+        let to = self.hand_out(now, number, Some(via), again, &bytes, out);
+        if to == 0 {
+            return;
+        }
+        self.counters.forwarded += u64::from(!again);
+        if self.is_wanted(crate::api::EventKind::Forwarded) {
+            let handed = self.traces.get_mut(number).map(|trace| trace.links.iter().rev().take(to)).into_iter();
+            let mut to: Vec<Rc<str>> = handed.flatten().map(|(peer, ..)| peer.clone()).collect();
+            to.reverse();
+            let event = Forwarded {
+                id: &header.id,
+                room: header.room.as_deref(),
+                from: &header.from,
+                via,
+                to: to.iter().map(|peer| &**peer).collect(),
+            };
+            self.emit(&Event::Forwarded(event), out);
+        }
+    }
+
+    /// Hands a message to every neighbour but one. Gives the number of those who got it.
+    pub(super) fn hand_out(
+        &mut self,
+        now: Now,
+        number: u64,
+        but: Option<&Rc<str>>,
+        only_ours: bool,
+        bytes: &super::Bytes,
+        out: &mut Outbox,
+    ) -> usize {
+        let mut to = 0;
+        // The table of neighbours does not change in between; walked by place, so that queueing may borrow all else.
+        let mut next = self.neighbours.first_key_value().map(|(peer, id)| (peer.clone(), *id));
+        while let Some((peer, id)) = next {
+            let after = (std::ops::Bound::Excluded(peer.clone()), std::ops::Bound::Unbounded);
+            let level = || self.links.get(&id).and_then(|link| link.peer.as_ref()).map_or(0, |peer| peer.level);
+            if but != Some(&peer) && (!only_ours || level() >= 2) && self.queue(now, id, bytes, out) {
+                to += 1;
+                if let Some(trace) = self.traces.get_mut(number)
+                    && trace.links.len() < self.config.max_links
+                {
+                    trace.links.push((peer, now.mono, false));
+                }
+            }
+            next = self.neighbours.range::<Rc<str>, _>(after).next().map(|(peer, id)| (peer.clone(), *id));
+        }
+        self.counters.copies_out += to as u64;
+        to
+    }
+
+    /// Keeps a chat message, and shows it if its room is shown.
+    fn show(&mut self, view: &View<'_>, header: &Header<'_>, number: u64, kept: Kept, out: &mut Outbox) {
+        let Some(room) = header.room.as_deref() else { return };
+        let shown = self.is_shown(room);
+        let mut for_event = shown.then(|| Kept { frame: Box::default(), ..kept.clone() });
+        let pos = {
+            let (active, listen, keys) = (&self.room, &self.listen, &self.keys);
+            let pinned = |room: &str| room == active || listen.contains(room) || keys.contains_key(room);
+            self.history.keep(room, kept, pinned)
+        };
+        let Some(pos) = pos else {
+            if let Some(trace) = self.traces.get_mut(number) {
+                trace.dropped = Some(DropCause::TooManyRooms);
+            }
+            self.count_drop(DropCause::TooManyRooms);
+            return;
+        };
+        if let Some(kept) = &mut for_event {
+            kept.pos = pos;
+            let line = self.message_line(view, kept, true);
+            if let Some(line) = line {
+                self.emit_line(crate::api::EventKind::Message, line, out);
+            }
+        }
+    }
+
+    /// The event `message` of a kept message: as a line of output, or as an entry of `history`. `None` if its frame is
+    /// not one that is kept.
+    pub(super) fn message_line(&self, view: &View<'_>, kept: &Kept, as_event: bool) -> Option<String> {
+        let room = view.room.name().ok()?;
+        let (text, meta, encrypted, error) = self.open(view, &room);
+        let meta = meta.and_then(|meta| RawValue::from_string(meta).ok());
+        let message = event::Message {
+            id: &view.id.name().ok()?,
+            room: &room,
+            from: &view.from.name().ok()?,
+            username: &view.username.name().ok()?,
+            text: text.as_deref(),
+            error,
+            ts: &view.ts.time().ok()?,
+            received_at: &rfc3339(kept.received_at),
+            pos: kept.pos,
+            hops: kept.hops,
+            via: kept.via.as_deref(),
+            encrypted,
+            verified: false,
+            own: kept.via.is_none(),
+            caught_up: false,
+            meta: meta.as_deref(),
+        };
+        Some(if as_event { to_json(&Event::Message(message)) } else { to_json(&message) })
+    }
+
+    /// A message's text and `meta`, whether they were encrypted, and why they can't be read.
+    #[allow(clippy::type_complexity, reason = "four things come out of opening")]
+    fn open<'a>(&self, view: &View<'a>, room: &str) -> (Option<Cow<'a, str>>, Option<String>, bool, Option<OpenError>) {
+        let Ok(sealed) = view.encrypted_msg.string() else {
+            let meta = view.meta.object().ok().flatten().map(str::to_owned);
+            return (view.msg.text().ok(), meta, false, None);
+        };
+        let keys = self.keys.get(room).filter(|keys| keys.current.is_some());
+        let Some(keys) = keys else { return (None, None, true, Some(OpenError::NoKey)) };
+        for key in keys.current.iter().chain(&keys.previous) {
+            if let Some(text) = key.open(&sealed) {
+                let sealed_meta = view.encrypted_meta.string().ok();
+                let meta =
+                    sealed_meta.and_then(|sealed| key.open(&sealed)).and_then(|meta| String::from_utf8(meta).ok());
+                // Sealed by a member, and yet only an object within the limits is shown.
+                let meta = meta.filter(|meta| {
+                    meta.starts_with('{')
+                        && meta.len() <= crate::wire::limits::MAX_META
+                        && crate::wire::json::within_limits(meta.as_bytes())
+                });
+                return (Some(String::from_utf8_lossy(&text).into_owned().into()), meta, true, None);
+            }
+        }
+        (None, None, true, Some(OpenError::WrongKey))
+    }
+
+    /// Tells that a message went no further, if anyone wants to know.
+    fn tell_dropped(&mut self, header: &Header<'_>, via: Option<&str>, cause: DropCause, out: &mut Outbox) {
+        if self.is_wanted(crate::api::EventKind::Dropped) {
+            let event = Dropped { id: &header.id, room: header.room.as_deref(), from: &header.from, via, cause };
+            self.emit(&Event::Dropped(event), out);
+        }
+    }
+}
+
+/// Reads what a relay needs to know, and checks all that is known of a message's fields.
+fn header<'a>(view: &View<'a>, is_chat: bool) -> Result<Header<'a>, Refusal> {
+    let header = Header {
+        id: view.id.name()?,
+        from: if is_chat { view.from.name()? } else { view.from.name_if_any()?.unwrap_or_default() },
+        username: if is_chat { Some(view.username.name()?) } else { view.username.name_if_any()? },
+        room: if is_chat { Some(view.room.name()?) } else { view.room.name_if_any()? },
+        is_chat,
+    };
+    if is_chat {
+        view.ts.time()?;
+        view.meta.object()?;
+        view.msg.text()?;
+        for sealed in [view.encrypted_msg, view.encrypted_meta] {
+            if sealed.is_some() && sealed.json() != Some("null") && sealed.string()?.len() > MAX_SEALED {
+                return Err(Refusal::OverLimit);
+            }
+        }
+    }
+    Ok(header)
+}
