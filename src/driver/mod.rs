@@ -1,0 +1,358 @@
+//! The event loop: performs what the node wants done, and tells it what happened.
+//!
+//! One thread runs the node and all sockets, on one executor that owns its tasks. A link has a task that reads and one
+//! that writes; bytes go to the node as they come, and what it wants sent is copied into the links' buffers and written
+//! when the loop comes round: so a burst costs a few system calls, not a few a message. stdin and stdout have a thread
+//! each, and a third watches whether stdout is still open.
+//!
+//! - [`tcp`]: links; [`dial`](self): name look-up and connect; [`udp`]: datagrams
+//! - [`stdio`]: the threads; [`client`]: the queue of lines between the loop and stdout's thread
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use async_channel::{Receiver, Sender};
+use async_signal::{Signal, Signals};
+use smol::stream::StreamExt;
+use smol::{Async, LocalExecutor, Task, Timer};
+
+use crate::api::Request;
+use crate::api::event::{ByeReason, WarningCode};
+use crate::node::{Config, DialId, Input, JobId, LinkId, Node, Now, Outbox, Output, STDIO};
+use crate::wire::room_key::RoomKey;
+
+pub mod client;
+mod dial;
+pub mod limits;
+pub mod stdio;
+mod tcp;
+mod udp;
+
+use tcp::LinkIo;
+
+/// The sockets that a node runs on.
+#[derive(Debug)]
+pub struct Sockets {
+    /// Where peers dial.
+    pub tcp: TcpListener,
+    /// Where datagrams come.
+    pub udp: UdpSocket,
+}
+
+/// What the loop hears from the threads of stdio.
+#[derive(Debug)]
+pub enum Notice {
+    /// stdout was closed.
+    OutputClosed,
+    /// Lines were written: there may be room for replies again.
+    Room {
+        /// `lagged` lines so far.
+        lag_lines: u64,
+    },
+}
+
+/// The ends of stdio's threads that the loop holds.
+#[derive(Debug)]
+pub struct Stdio {
+    /// Lines of input, a batch at a time; closed at the end of input.
+    pub requests: Receiver<Vec<Request>>,
+    /// Lines of output.
+    pub output: Arc<client::Queue>,
+    /// What its writer has to say.
+    pub notices: Receiver<Notice>,
+    /// Lines for stderr.
+    pub errors: stdio::Stderr,
+}
+
+/// Everything the tasks share. They run on one thread, and none holds a borrow while it waits.
+struct Loop {
+    core: RefCell<Core>,
+    executor: LocalExecutor<'static>,
+    scratch: RefCell<Box<[u8]>>,
+    /// Who waits until reading is allowed again.
+    gate: RefCell<Vec<Waker>>,
+    timer: Wake,
+    exit: Sender<u8>,
+}
+
+struct Core {
+    node: Node,
+    out: Outbox,
+    links: HashMap<LinkId, LinkIo>,
+    dials: HashMap<DialId, Task<()>>,
+    jobs: HashMap<JobId, Task<()>>,
+    next_link: u64,
+    stdio: Stdio,
+    /// When the timer will wake.
+    timer_at: Option<Instant>,
+}
+
+/// How much is read at once, in bytes: one buffer for all links, since a link only keeps what is cut in two.
+const SCRATCH: usize = 64 << 10;
+
+/// Runs a node until it ends. Gives the exit code.
+pub fn run(
+    config: Config,
+    sockets: Sockets,
+    stdio: Stdio,
+    warnings: Vec<(WarningCode, String)>,
+) -> std::io::Result<u8> {
+    let (exit, exited) = async_channel::bounded(1);
+    let tcp = Async::new(sockets.tcp)?;
+    let udp = Async::new(sockets.udp)?;
+    let signals = Signals::new([Signal::Int, Signal::Term])?;
+    let (requests, notices) = (stdio.requests.clone(), stdio.notices.clone());
+    let mut out = Outbox::default();
+    let node = Node::new(now(), config, &mut out);
+    let core = Core {
+        node,
+        out,
+        links: HashMap::new(),
+        dials: HashMap::new(),
+        jobs: HashMap::new(),
+        next_link: 0,
+        stdio,
+        timer_at: None,
+    };
+    let this = Rc::new(Loop {
+        core: RefCell::new(core),
+        executor: LocalExecutor::new(),
+        scratch: RefCell::new(vec![0; SCRATCH].into()),
+        gate: RefCell::default(),
+        timer: Wake::default(),
+        exit,
+    });
+    this.clone().perform();
+    for (code, message) in warnings {
+        this.handle(Input::Warn(code, message));
+    }
+    let tasks = [
+        this.executor.spawn(tcp::accept(this.clone(), tcp)),
+        this.executor.spawn(udp::receive(this.clone(), udp)),
+        this.executor.spawn(watch_time(this.clone())),
+        this.executor.spawn(watch_signals(this.clone(), signals)),
+        this.executor.spawn(take_requests(this.clone(), requests)),
+        this.executor.spawn(take_notices(this.clone(), notices)),
+    ];
+    let code = smol::block_on(this.executor.run(exited.recv())).unwrap_or(1);
+    // The tasks hold the loop, and the loop holds tasks: both are let go here.
+    drop(tasks);
+    let mut core = this.core.borrow_mut();
+    let held = (std::mem::take(&mut core.links), std::mem::take(&mut core.dials), std::mem::take(&mut core.jobs));
+    drop(core);
+    drop(held);
+    Ok(code)
+}
+
+/// The one place where time is read.
+#[allow(clippy::disallowed_methods, reason = "the driver gives time to the node")]
+fn now() -> Now {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Now { mono: Instant::now(), unix_ms: u64::try_from(unix.as_millis()).unwrap_or(u64::MAX) }
+}
+
+impl Loop {
+    /// Tells the node what happened, and does what it wants done.
+    fn handle(self: &Rc<Self>, input: Input<'_>) {
+        {
+            let core = &mut *self.core.borrow_mut();
+            core.node.handle(now(), input, &mut core.out);
+        }
+        self.clone().perform();
+    }
+
+    /// Does what the node wants done.
+    fn perform(self: Rc<Self>) {
+        let core = &mut *self.core.borrow_mut();
+        let mut outputs = std::mem::take(&mut core.out.outputs);
+        let mut outputs_left = outputs.drain(..).peekable();
+        while let Some(output) = outputs_left.next() {
+            match output {
+                Output::Send { link, bytes } => {
+                    if let Some(io) = core.links.get_mut(&link) {
+                        io.queue(&bytes, &core.out);
+                    }
+                }
+                Output::Line { client, kind, text } => {
+                    debug_assert_eq!(client, STDIO);
+                    // One lock for all the lines in a row.
+                    core.stdio.output.with(|lines| {
+                        lines.push(kind, text);
+                        while let Some(Output::Line { .. }) = outputs_left.peek() {
+                            if let Some(Output::Line { kind, text, .. }) = outputs_left.next() {
+                                lines.push(kind, text);
+                            }
+                        }
+                    });
+                }
+                Output::HalfClose(link) => {
+                    if let Some(io) = core.links.get_mut(&link) {
+                        io.half_close();
+                    }
+                }
+                Output::Close(link) => {
+                    core.links.remove(&link);
+                }
+                Output::Dial { dial, addr } => {
+                    let task = self.executor.spawn(dial::dial(self.clone(), dial, addr));
+                    core.dials.insert(dial, task);
+                }
+                Output::Derive { job, passphrase, room } => {
+                    let task = self.executor.spawn(derive(self.clone(), job, passphrase, room));
+                    core.jobs.insert(job, task);
+                }
+                Output::Log(level, line) => core.stdio.errors.log(level, &line),
+                Output::Complain(line) => core.stdio.errors.say(&line),
+                Output::Exit(code) => {
+                    // The first code stands.
+                    let _ = self.exit.try_send(code);
+                }
+            }
+        }
+        drop(outputs_left);
+        core.out.outputs = outputs;
+        core.out.clear();
+        let deadline = core.node.next_deadline();
+        if deadline.is_some_and(|at| core.timer_at.is_none_or(|timer| at < timer)) {
+            self.timer.wake();
+        }
+        for waker in self.gate.borrow_mut().drain(..) {
+            waker.wake();
+        }
+    }
+
+    /// Waits until the node allows something.
+    async fn wait_until(&self, allowed: impl Fn(&Core) -> bool) {
+        smol::future::poll_fn(|cx| {
+            if allowed(&self.core.borrow()) {
+                return Poll::Ready(());
+            }
+            self.gate.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// Wakes one task from others on the same thread.
+#[derive(Default)]
+struct Wake {
+    set: Cell<bool>,
+    waker: Cell<Option<Waker>>,
+}
+
+impl Wake {
+    fn wake(&self) {
+        self.set.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    async fn wait(&self) {
+        smol::future::poll_fn(|cx| {
+            if self.set.take() {
+                return Poll::Ready(());
+            }
+            self.waker.set(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// Wakes the node when something is due.
+async fn watch_time(this: Rc<Loop>) {
+    loop {
+        let deadline = {
+            let core = &mut *this.core.borrow_mut();
+            core.timer_at = core.node.next_deadline();
+            core.timer_at
+        };
+        let due = match deadline {
+            None => {
+                this.timer.wait().await;
+                false
+            }
+            Some(at) => {
+                smol::future::or(
+                    async {
+                        Timer::at(at).await;
+                        true
+                    },
+                    async {
+                        this.timer.wait().await;
+                        false
+                    },
+                )
+                .await
+            }
+        };
+        if due {
+            this.handle(Input::Tick);
+        }
+    }
+}
+
+/// Passes on SIGINT and SIGTERM; a second one ends the process at once, as it would have without us.
+async fn watch_signals(this: Rc<Loop>, mut signals: Signals) {
+    let mut asked = false;
+    while let Some(signal) = signals.next().await {
+        let (reason, number) = match signal {
+            Ok(Signal::Int) => (ByeReason::Sigint, 2),
+            _ => (ByeReason::Sigterm, 15),
+        };
+        if asked {
+            // What a shell shows of a process that a signal has ended.
+            std::process::exit(128 + number);
+        }
+        asked = true;
+        this.handle(Input::Signal(reason));
+    }
+}
+
+/// Hands lines of input to the node, as fast as it takes them.
+async fn take_requests(this: Rc<Loop>, requests: Receiver<Vec<Request>>) {
+    /// Lines between two looks at everything else.
+    const TURN: usize = 64;
+    while let Ok(batch) = requests.recv().await {
+        for (n, request) in batch.into_iter().enumerate() {
+            this.wait_until(|core| {
+                core.node.may_take_request(now(), STDIO) && core.stdio.output.with(|lines| lines.has_room())
+            })
+            .await;
+            this.handle(Input::Request { client: STDIO, request });
+            if n % TURN == TURN - 1 {
+                smol::future::yield_now().await;
+            }
+        }
+    }
+    this.handle(Input::EndOfInput(STDIO));
+}
+
+/// Hears what stdout's threads have to say.
+async fn take_notices(this: Rc<Loop>, notices: Receiver<Notice>) {
+    while let Ok(notice) = notices.recv().await {
+        match notice {
+            Notice::OutputClosed => this.handle(Input::OutputClosed(STDIO)),
+            Notice::Room { lag_lines } => this.handle(Input::LagLines { client: STDIO, lines: lag_lines }),
+        }
+    }
+}
+
+/// Derives a key on a thread of its own.
+async fn derive(this: Rc<Loop>, job: JobId, passphrase: String, room: String) {
+    let key = smol::unblock(move || RoomKey::derive(&passphrase, &room)).await;
+    this.core.borrow_mut().jobs.remove(&job);
+    this.handle(Input::Derived { job, key });
+}
+
+/// The address really bound.
+pub fn bound(sockets: &Sockets) -> std::io::Result<(SocketAddr, SocketAddr)> {
+    Ok((sockets.tcp.local_addr()?, sockets.udp.local_addr()?))
+}

@@ -1,0 +1,314 @@
+//! The threads of stdio: one reads commands, one writes lines, one watches whether stdout is still open, and one writes
+//! stderr, so that nobody who does not read can hold up the network.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use async_channel::Sender;
+
+use super::client::Queue;
+use super::{Notice, Stdio};
+use crate::api::command::MAX_LINE;
+use crate::api::line::printable;
+use crate::api::{ErrorCode, Request};
+use crate::node::LogLevel;
+
+/// How much is read at once, in bytes.
+const READ: usize = 64 << 10;
+/// Batches of lines on their way to the loop.
+const BATCHES: usize = 2;
+/// Lines on their way to stderr; when it is not read, further ones are dropped.
+const ERRORS: usize = 256;
+/// At the end, how long a reader may take for the next piece of what is left, before it is given up.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The threads, until they are joined.
+#[derive(Debug)]
+pub struct Threads {
+    reader: Option<JoinHandle<()>>,
+    watcher: Option<JoinHandle<()>>,
+    output: Arc<Queue>,
+    progress: Receiver<()>,
+    errors: Option<(SyncSender<String>, Receiver<()>)>,
+    stop: unix::Stop,
+}
+
+/// Starts the threads.
+pub fn start() -> io::Result<(Stdio, Threads)> {
+    let (to_loop, requests) = async_channel::bounded(BATCHES);
+    let (notice, notices) = async_channel::bounded(16);
+    let (progressed, progress) = sync_channel(1);
+    let (errors, to_stderr) = sync_channel::<String>(ERRORS);
+    let (stderr_done, errors_done) = sync_channel(1);
+    let output = Arc::new(Queue::default());
+    let (stop, stopped) = unix::stop()?;
+    let named = |name: &str| thread::Builder::new().name(name.into()).stack_size(256 << 10);
+
+    let for_reader = stopped.try_clone()?;
+    let reader = named("stdin").spawn(move || read(&for_reader, &to_loop))?;
+    let (queue, closed) = (output.clone(), notice.clone());
+    named("stdout").spawn(move || write(&queue, &closed, &progressed))?;
+    let watcher = named("stdout-watch").spawn(move || {
+        if unix::wait_until_closed(&stopped) {
+            let _ = notice.send_blocking(Notice::OutputClosed);
+        }
+    })?;
+    named("stderr").spawn(move || {
+        for line in to_stderr {
+            let _ = io::stderr().write_all(line.as_bytes());
+        }
+        let _ = stderr_done.send(());
+    })?;
+
+    let stderr = Stderr(errors.clone());
+    let stdio = Stdio { requests, output: output.clone(), notices, errors: stderr };
+    let errors = Some((errors, errors_done));
+    Ok((stdio, Threads { reader: Some(reader), watcher: Some(watcher), output, progress, errors, stop }))
+}
+
+impl Threads {
+    /// Writes what is left, for as long as somebody reads, and ends the threads.
+    pub fn finish(mut self) {
+        self.output.close();
+        loop {
+            match self.progress.recv_timeout(PATIENCE) {
+                Ok(()) => {}
+                // Done, or nobody reads: that thread ends with the process.
+                Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => break,
+            }
+        }
+        self.stop.now();
+        for thread in [self.reader.take(), self.watcher.take()].into_iter().flatten().filter(|_| unix::JOINABLE) {
+            let _ = thread.join();
+        }
+        if let Some((errors, done)) = self.errors.take() {
+            drop(errors);
+            let _ = done.recv_timeout(PATIENCE);
+        }
+    }
+}
+
+/// Lines for stderr.
+#[derive(Debug, Clone)]
+pub struct Stderr(SyncSender<String>);
+
+impl Stderr {
+    /// Logs a line.
+    pub fn log(&self, level: LogLevel, line: &str) {
+        self.say(&format!("{}: {line}", format!("{level:?}").to_lowercase()));
+    }
+
+    /// Says a line to whoever started the program.
+    pub fn say(&self, line: &str) {
+        let _ = self.0.try_send(format!("p2p-chat: {}\n", printable(line)));
+    }
+}
+
+/// Reads lines of input and hands them on, a batch for each piece that was read.
+fn read(stop: &unix::Stopped, to_loop: &Sender<Vec<Request>>) {
+    let mut lines = Lines::default();
+    let mut buffer = vec![0; READ];
+    loop {
+        if !unix::wait_for_input(stop) {
+            return;
+        }
+        let (batch, end) = match io::stdin().lock().read(&mut buffer) {
+            Ok(0) => (lines.end(), true),
+            Ok(n) => (lines.split(buffer.get(..n).unwrap_or_default()), false),
+            Err(e) if matches!(e.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => continue,
+            // A terminal that is gone: nothing more will come.
+            Err(_) => (lines.end(), true),
+        };
+        if !batch.is_empty() && to_loop.send_blocking(batch).is_err() || end {
+            return;
+        }
+    }
+}
+
+/// Cuts input into lines.
+#[derive(Debug, Default)]
+struct Lines {
+    number: u64,
+    partial: Vec<u8>,
+    /// The line is too long, and what follows of it is thrown away.
+    skipping: bool,
+}
+
+impl Lines {
+    fn split(&mut self, input: &[u8]) -> Vec<Request> {
+        let mut batch = Vec::new();
+        let mut pieces = input.split(|b| *b == b'\n');
+        let last = pieces.next_back().unwrap_or_default();
+        for piece in pieces {
+            if self.partial.is_empty() && !self.skipping && piece.len() <= MAX_LINE {
+                self.number += 1;
+                batch.extend(Request::parse(self.number, piece));
+            } else {
+                self.add(piece);
+                batch.extend(self.finish());
+            }
+        }
+        self.add(last);
+        batch
+    }
+
+    /// The last line, if it has no newline.
+    fn end(&mut self) -> Vec<Request> {
+        if self.partial.is_empty() && !self.skipping { Vec::new() } else { self.finish().into_iter().collect() }
+    }
+
+    fn add(&mut self, piece: &[u8]) {
+        if self.skipping || self.partial.len() + piece.len() > MAX_LINE {
+            self.skipping = true;
+            self.partial = Vec::new();
+        } else {
+            self.partial.extend_from_slice(piece);
+        }
+    }
+
+    fn finish(&mut self) -> Option<Request> {
+        self.number += 1;
+        if std::mem::take(&mut self.skipping) {
+            let message = "the line is longer than 1 MiB, and was skipped";
+            return Some(Request::refused(self.number, ErrorCode::LineTooLong, message));
+        }
+        let line = std::mem::take(&mut self.partial);
+        Request::parse(self.number, &line)
+    }
+}
+
+/// Writes lines until there will be none, telling the loop and whoever waits for the end how it goes.
+fn write(queue: &Queue, notice: &Sender<Notice>, progress: &SyncSender<()>) {
+    let mut buffer = Vec::new();
+    let mut last_lag_lines = 0;
+    while queue.wait(&mut buffer) {
+        if unix::write_all(&buffer).is_err() {
+            let _ = notice.send_blocking(Notice::OutputClosed);
+            return;
+        }
+        buffer.clear();
+        let _ = progress.try_send(());
+        let (lag_lines, empty) = queue.with(|lines| (lines.lag_lines(), lines.held().0 == 0));
+        // The loop only needs to hear of room when it may have waited for some.
+        if lag_lines != last_lag_lines || !empty {
+            last_lag_lines = lag_lines;
+            let _ = notice.try_send(Notice::Room { lag_lines });
+        }
+    }
+}
+
+/// What needs poll(2): a read or a wait that can be told to end.
+#[cfg(unix)]
+mod unix {
+    use std::io::{self, PipeReader, PipeWriter};
+
+    use rustix::event::{PollFd, PollFlags, poll};
+
+    /// Tells the threads to end, by being dropped or told to.
+    #[derive(Debug)]
+    pub struct Stop(Option<PipeWriter>);
+    /// Where they hear it.
+    pub type Stopped = PipeReader;
+
+    /// Whether the threads hear it.
+    pub const JOINABLE: bool = true;
+
+    pub fn stop() -> io::Result<(Stop, Stopped)> {
+        let (reader, writer) = io::pipe()?;
+        Ok((Stop(Some(writer)), reader))
+    }
+
+    impl Stop {
+        pub fn now(&mut self) {
+            self.0 = None;
+        }
+    }
+
+    /// Waits until something can be read. False: to end.
+    pub fn wait_for_input(stop: &Stopped) -> bool {
+        let stdin = io::stdin();
+        let mut fds = [PollFd::new(&stdin, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+        wait(&mut fds);
+        fds[1].revents().is_empty()
+    }
+
+    /// Waits until stdout is closed. False: to end.
+    pub fn wait_until_closed(stop: &Stopped) -> bool {
+        let stdout = io::stdout();
+        let mut fds = [PollFd::new(&stdout, PollFlags::empty()), PollFd::new(stop, PollFlags::IN)];
+        wait(&mut fds);
+        fds[1].revents().is_empty()
+    }
+
+    fn wait(fds: &mut [PollFd<'_>]) {
+        while let Err(rustix::io::Errno::INTR) = poll(fds, None) {}
+    }
+
+    /// Writes all of it, even if whoever started us made stdout non-blocking.
+    pub fn write_all(mut bytes: &[u8]) -> io::Result<()> {
+        let stdout = io::stdout();
+        while !bytes.is_empty() {
+            match rustix::io::write(&stdout, bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => wait(&mut [PollFd::new(&stdout, PollFlags::OUT)]),
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Without poll(2) the threads end with the process, and a closed stdout shows at the next line.
+#[cfg(not(unix))]
+#[path = "stdio_elsewhere.rs"]
+mod unix;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(lines: &mut Lines, pieces: &[&[u8]]) -> Vec<(u64, bool)> {
+        let mut all: Vec<Request> = pieces.iter().flat_map(|piece| lines.split(piece)).collect();
+        all.extend(lines.end());
+        all.iter().map(|request| (request.line, request.body.is_ok())).collect()
+    }
+
+    #[test]
+    fn lines_are_counted_and_cut_wherever_input_is() {
+        let exit = b"{\"cmd\":\"exit\"}";
+        let input = [exit, &b"\n\n# comment\r\n"[..], exit, b"\r\nx\n", exit].concat();
+        let expected = [(1, true), (4, true), (5, false), (6, true)];
+        for size in 1..=input.len() {
+            let pieces: Vec<&[u8]> = input.chunks(size).collect();
+            assert_eq!(numbers(&mut Lines::default(), &pieces), expected, "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn a_line_too_long_takes_no_memory_and_is_answered() {
+        let mut lines = Lines::default();
+        let piece = vec![b'a'; 1 << 16];
+        for _ in 0..64 {
+            assert!(lines.split(&piece).is_empty());
+            assert!(lines.partial.capacity() <= 2 * MAX_LINE);
+        }
+        let after = lines.split(b"\n{\"cmd\":\"exit\"}\n");
+        assert_eq!(after[0].body.as_ref().map_err(|e| e.code), Err(ErrorCode::LineTooLong));
+        assert_eq!((after[0].line, after[1].line, after[1].body.is_ok()), (1, 2, true));
+    }
+
+    #[test]
+    fn the_limit_is_exact() {
+        let line = |n: usize| {
+            let pad = n - b"{\"cmd\":\"exit\"}".len();
+            [&b" ".repeat(pad)[..], b"{\"cmd\":\"exit\"}\n"].concat()
+        };
+        assert!(Lines::default().split(&line(MAX_LINE))[0].body.is_ok());
+        assert!(Lines::default().split(&line(MAX_LINE + 1))[0].body.is_err());
+    }
+}

@@ -1,0 +1,203 @@
+//! Links: a task that reads, a task that writes, and the buffers between the writer and the node.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol::{Async, Task, Timer};
+use socket2::{SockRef, TcpKeepalive};
+
+use super::{Loop, Wake, now};
+use crate::api::event::WarningCode;
+use crate::node::{Bytes, Input, LinkId, Outbox};
+use crate::wire::limits::DEAD_AFTER;
+
+/// Small frames are gathered into buffers of about this size, in bytes.
+const GATHER: usize = 64 << 10;
+
+/// A link's tasks, and what waits to be written.
+pub struct LinkIo {
+    queue: VecDeque<Chunk>,
+    /// Bytes of the first chunk that are written.
+    written: usize,
+    half_close: bool,
+    wake: Rc<Wake>,
+    /// Dropped with the link: that ends them.
+    _tasks: [Task<()>; 2],
+}
+
+enum Chunk {
+    Gathered(Vec<u8>),
+    Shared(Arc<[u8]>),
+}
+
+impl Chunk {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Gathered(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl LinkIo {
+    /// Starts a link's tasks.
+    pub fn start(this: &Rc<Loop>, id: LinkId, stream: Async<TcpStream>) -> Self {
+        let stream = Rc::new(stream);
+        let wake = Rc::new(Wake::default());
+        let tasks = [
+            this.executor.spawn(read(this.clone(), id, stream.clone())),
+            this.executor.spawn(write(this.clone(), id, stream, wake.clone())),
+        ];
+        Self { queue: VecDeque::new(), written: 0, half_close: false, wake, _tasks: tasks }
+    }
+
+    /// Adds bytes to be written.
+    pub fn queue(&mut self, bytes: &Bytes, out: &Outbox) {
+        match bytes {
+            Bytes::Large(shared) => self.queue.push_back(Chunk::Shared(shared.clone())),
+            Bytes::Small(range) => {
+                let bytes = out.bytes(range);
+                match self.queue.back_mut() {
+                    Some(Chunk::Gathered(chunk)) if chunk.len() + bytes.len() <= GATHER => {
+                        chunk.extend_from_slice(bytes);
+                    }
+                    _ => self.queue.push_back(Chunk::Gathered(bytes.to_vec())),
+                }
+            }
+        }
+        self.wake.wake();
+    }
+
+    /// Closes our direction when all is written.
+    pub fn half_close(&mut self) {
+        self.half_close = true;
+        self.wake.wake();
+    }
+}
+
+/// Takes a new socket in.
+pub fn adopt(this: &Rc<Loop>, stream: Async<TcpStream>) -> LinkId {
+    prepare(stream.get_ref());
+    let id = {
+        let core = &mut *this.core.borrow_mut();
+        core.next_link += 1;
+        LinkId(core.next_link)
+    };
+    let io = LinkIo::start(this, id, stream);
+    this.core.borrow_mut().links.insert(id, io);
+    id
+}
+
+/// No delay for small frames; and a peer that is gone is noticed in [`DEAD_AFTER`], even if it can't be pinged. What
+/// the system refuses of this, a link can do without.
+fn prepare(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let socket = SockRef::from(stream);
+    let probes = 3;
+    let every = DEAD_AFTER / (probes + 2);
+    let keepalive = TcpKeepalive::new().with_time(every * 2).with_interval(every);
+    #[cfg(not(target_os = "windows"))]
+    let keepalive = keepalive.with_retries(probes);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = socket.set_tcp_user_timeout(Some(DEAD_AFTER));
+}
+
+/// Accepts links for as long as the node runs.
+pub async fn accept(this: Rc<Loop>, listener: Async<TcpListener>) {
+    /// How long to wait when the system has no more files for us. Nothing tells when it has again.
+    const PAUSE: Duration = Duration::from_millis(100);
+    loop {
+        match listener.accept().await {
+            Ok((stream, addr)) => {
+                let link = adopt(&this, stream);
+                this.handle(Input::Accepted { link, addr });
+            }
+            Err(e) if matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
+            Err(e) => {
+                let message = format!("can't accept links: {e}");
+                this.handle(Input::Warn(WarningCode::AcceptFailed, message));
+                Timer::after(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Hands what comes to the node, as fast as it allows.
+async fn read(this: Rc<Loop>, id: LinkId, stream: Rc<Async<TcpStream>>) {
+    loop {
+        this.wait_until(|core| core.node.may_read(now(), id)).await;
+        if let Err(e) = stream.readable().await {
+            return this.handle(Input::Ended { link: id, error: Some(e.to_string()) });
+        }
+        let mut scratch = this.scratch.borrow_mut();
+        match stream.get_ref().read(&mut scratch) {
+            Ok(0) => {
+                drop(scratch);
+                return this.handle(Input::Ended { link: id, error: None });
+            }
+            Ok(n) => this.handle(Input::Bytes { link: id, bytes: scratch.get(..n).unwrap_or_default() }),
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(e) => {
+                drop(scratch);
+                return this.handle(Input::Ended { link: id, error: Some(e.to_string()) });
+            }
+        }
+    }
+}
+
+/// Writes what is queued.
+async fn write(this: Rc<Loop>, id: LinkId, stream: Rc<Async<TcpStream>>, wake: Rc<Wake>) {
+    loop {
+        let mut total = 0;
+        let mut broken = None;
+        let blocked = loop {
+            let core = &mut *this.core.borrow_mut();
+            let Some(io) = core.links.get_mut(&id) else { return };
+            let Some(chunk) = io.queue.front() else { break false };
+            match stream.get_ref().write(chunk.bytes().get(io.written..).unwrap_or_default()) {
+                Ok(n) => {
+                    total += n;
+                    io.written += n;
+                    if io.written >= chunk.bytes().len() {
+                        io.written = 0;
+                        io.queue.pop_front();
+                    }
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break true,
+                Err(e) => {
+                    broken = Some(e.to_string());
+                    break true;
+                }
+            }
+        };
+        if total > 0 {
+            this.handle(Input::Written { link: id, bytes: total });
+        }
+        if broken.is_some() {
+            return this.handle(Input::Ended { link: id, error: broken });
+        }
+        if blocked {
+            if let Err(e) = stream.writable().await {
+                return this.handle(Input::Ended { link: id, error: Some(e.to_string()) });
+            }
+            continue;
+        }
+        let half_close = {
+            let core = &*this.core.borrow();
+            let Some(io) = core.links.get(&id) else { return };
+            io.half_close && io.queue.is_empty()
+        };
+        if half_close {
+            // If that fails, the link is gone already.
+            let _ = stream.get_ref().shutdown(Shutdown::Write);
+            return;
+        }
+        wake.wait().await;
+    }
+}

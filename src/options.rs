@@ -1,0 +1,345 @@
+//! The command line.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use argh::FromArgs;
+
+use crate::api::EventKind;
+use crate::api::command::MAX_NAME;
+use crate::node::LogLevel;
+use crate::wire::limits::{MAX_HISTORY_BYTES, MAX_LINKS, MAX_LINKS_PER_ADDR, MAX_ROOMS, MAX_TARGETS};
+
+/// A headless peer-to-peer chat node: JSON commands in on stdin, JSON events out on stdout, a line each.
+#[derive(Debug, FromArgs)]
+#[argh(
+    help_triggers("-h", "--help"),
+    note = "The first pipe to try, in two terminals:
+
+  {command_name} --port 5000 --username Bob --stay
+  echo '{{\"cmd\":\"send\",\"text\":\"hi\",\"min_links\":1}}' | {command_name} --port 0 --connect 127.0.0.1:5000 --check
+
+The second sends the message, or says by its exit code that it could not.
+Commands: echo '{{\"cmd\":\"help\"}}' | {command_name} --port 0
+The whole protocol as a JSON Schema: {command_name} schema",
+    error_code(0, "clean"),
+    error_code(1, "an error inside"),
+    error_code(2, "usage"),
+    error_code(3, "an address could not be bound, or a file named here not read"),
+    error_code(5, "--check: a command failed, or frames were not delivered"),
+    error_code(6, "stdout was closed")
+)]
+pub struct Options {
+    /// the address to listen at (127.0.0.1)
+    #[argh(option, default = "String::from(\"127.0.0.1\")", arg_name = "host")]
+    pub host: String,
+
+    /// the TCP port to listen at; 0: a free one (required)
+    #[argh(option, arg_name = "port")]
+    pub port: Option<u16>,
+
+    /// the UDP port (the TCP port + 1000; with port 0: a free one)
+    #[argh(option, arg_name = "port")]
+    pub udp_port: Option<u16>,
+
+    /// a peer to dial, from the start and again whenever lost; may be repeated
+    #[argh(option, arg_name = "host:port")]
+    pub connect: Vec<String>,
+
+    /// the user name (user-<port>)
+    #[argh(option, arg_name = "name")]
+    pub username: Option<String>,
+
+    /// the active room (general)
+    #[argh(option, default = "String::from(\"general\")", arg_name = "name")]
+    pub room: String,
+
+    /// a room to show beside the active one; may be repeated; * is all
+    #[argh(option, arg_name = "room")]
+    pub listen: Vec<String>,
+
+    /// a room's passphrase: the file's first line; may be repeated
+    #[argh(option, arg_name = "room=file")]
+    pub room_key_file: Vec<String>,
+
+    /// the host to tell others, behind a wildcard address or NAT
+    #[argh(option, arg_name = "host")]
+    pub advertise: Option<String>,
+
+    /// be to a script what `set -e` is to a shell: end with code 5 at the first command that fails
+    #[argh(switch)]
+    pub check: bool,
+
+    /// run on when stdin has ended
+    #[argh(switch)]
+    pub stay: bool,
+
+    /// at the end, how long links may take for what is queued, in milliseconds (2000)
+    #[argh(option, default = "2000", arg_name = "ms")]
+    pub drain_ms: u64,
+
+    /// for tests only: makes ids and times the same in every run
+    #[argh(option, arg_name = "n")]
+    pub seed: Option<u64>,
+
+    /// events to show, separated by commas; one with - before it is hidden; `all` and `none` stand for all that can be
+    #[argh(option, default = "String::new()", arg_name = "list")]
+    pub events: String,
+
+    /// what is logged on stderr: off, error, warn, info or debug (warn)
+    #[argh(option, default = "LogLevel::Warn", from_str_fn(log_level), arg_name = "level")]
+    pub log: LogLevel,
+
+    /// links at once (64)
+    #[argh(option, default = "MAX_LINKS", arg_name = "n")]
+    pub max_links: usize,
+
+    /// links at once of one address other than loopback (8)
+    #[argh(option, default = "MAX_LINKS_PER_ADDR", arg_name = "n")]
+    pub max_links_per_addr: usize,
+
+    /// bytes of messages kept for `history` (16777216)
+    #[argh(option, default = "MAX_HISTORY_BYTES", arg_name = "n")]
+    pub history_bytes: usize,
+
+    /// the microphone; for when voice is there
+    #[argh(option, arg_name = "device")]
+    pub mic: Option<String>,
+
+    /// the speaker; for when voice is there
+    #[argh(option, arg_name = "device")]
+    pub speaker: Option<String>,
+
+    /// print the version
+    #[argh(switch, short = 'V')]
+    pub version: bool,
+
+    #[argh(subcommand)]
+    pub action: Option<Action>,
+}
+
+/// What else the program does.
+#[derive(Debug, FromArgs)]
+#[argh(subcommand)]
+pub enum Action {
+    /// Prints the schema.
+    Schema(Schema),
+}
+
+/// print the JSON Schema of the line protocol
+#[derive(Debug, FromArgs)]
+#[argh(subcommand, name = "schema")]
+pub struct Schema {
+    /// close the objects of the output too, for tests: what the schema does not name is an error
+    #[argh(switch)]
+    pub strict: bool,
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Asked {
+    /// Print this on stdout and end well.
+    Print(String),
+    /// Print the schema.
+    Schema(Schema),
+    /// Run a node.
+    Run(Box<Run>),
+}
+
+/// A node's options, checked.
+#[derive(Debug)]
+pub struct Run {
+    /// The options as given.
+    pub options: Options,
+    /// The TCP address to bind.
+    pub tcp: SocketAddr,
+    /// The UDP address to bind.
+    pub udp: SocketAddr,
+    /// Events to show or hide at first.
+    pub events: Vec<(EventKind, bool)>,
+    /// Rooms and the files of their passphrases.
+    pub room_key_files: Vec<(String, String)>,
+}
+
+/// Reads the command line. An error is a usage error, to be shown as it is.
+pub fn read(args: &[String]) -> Result<Asked, String> {
+    // argh knows `--name value`; people also write `--name=value`.
+    let args: Vec<&str> = args
+        .iter()
+        .flat_map(|arg| match arg.split_once('=') {
+            Some((name, value)) if name.starts_with("--") => vec![name, value],
+            _ => vec![arg.as_str()],
+        })
+        .collect();
+    let options = match Options::from_args(&["p2p-chat"], &args) {
+        Ok(options) => options,
+        Err(exit) if exit.status.is_ok() => return Ok(Asked::Print(exit.output)),
+        Err(exit) => return Err(format!("{}\nRun p2p-chat --help for more.", exit.output.trim_end())),
+    };
+    if options.version {
+        return Ok(Asked::Print(format!("p2p-chat {}\n", env!("CARGO_PKG_VERSION"))));
+    }
+    match options.action {
+        Some(Action::Schema(schema)) => Ok(Asked::Schema(schema)),
+        None => check(options).map(|run| Asked::Run(Box::new(run))),
+    }
+}
+
+fn check(options: Options) -> Result<Run, String> {
+    let Some(port) = options.port else {
+        return Err("--port is required; --port 0 takes a free one".into());
+    };
+    let udp_port = match (options.udp_port, port) {
+        (Some(udp), _) => udp,
+        (None, 0) => 0,
+        (None, port) => port.checked_add(1000).ok_or_else(|| {
+            format!("the UDP port would be {} (--port + 1000), over 65535: give --udp-port", u32::from(port) + 1000)
+        })?,
+    };
+    let ip = resolve(&options.host)?;
+    let names = [Some(&options.room), options.username.as_ref()];
+    for name in names.into_iter().flatten().chain(&options.listen) {
+        if !(1..=MAX_NAME).contains(&name.len()) {
+            return Err(format!("`{}`: a name has 1 to {MAX_NAME} bytes", name.escape_debug()));
+        }
+    }
+    if options.listen.len() > MAX_ROOMS || options.connect.len() > MAX_TARGETS {
+        return Err(format!("at most {MAX_ROOMS} --listen and {MAX_TARGETS} --connect"));
+    }
+    for addr in &options.connect {
+        crate::node::read_addr(addr).map_err(|e| format!("--connect {}", e.message))?;
+    }
+    if !(1..=512).contains(&options.max_links) || options.max_links_per_addr == 0 {
+        return Err("--max-links is from 1 to 512, --max-links-per-addr at least 1".into());
+    }
+    if options.drain_ms > 600_000 {
+        return Err("--drain-ms is at most 600000 (10 minutes)".into());
+    }
+    let events = read_events(&options.events)?;
+    let room_key_files = options.room_key_file.iter().map(|it| read_room_file(it)).collect::<Result<_, _>>()?;
+    Ok(Run { tcp: (ip, port).into(), udp: (ip, udp_port).into(), events, room_key_files, options })
+}
+
+fn resolve(host: &str) -> Result<IpAddr, String> {
+    let host = host.trim_matches(['[', ']']);
+    if let Ok(ip) = host.parse() {
+        return Ok(ip);
+    }
+    let found = (host, 0).to_socket_addrs().ok().and_then(|mut addrs| addrs.next());
+    found.map(|addr| addr.ip()).ok_or_else(|| format!("--host: no address for `{}`", host.escape_debug()))
+}
+
+fn read_events(list: &str) -> Result<Vec<(EventKind, bool)>, String> {
+    let mut events = Vec::new();
+    for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let (name, show) = name.strip_prefix('-').map_or((name, true), |name| (name, false));
+        let hideable = EventKind::ALL.iter().copied().filter(|kind| kind.can_hide());
+        match name {
+            "all" => events.extend(hideable.map(|kind| (kind, show))),
+            "none" => events.extend(hideable.map(|kind| (kind, false))),
+            name => {
+                let known = || EventKind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
+                let kind = EventKind::from_name(name)
+                    .ok_or_else(|| format!("--events: no event `{}`; there are {}", name.escape_debug(), known()))?;
+                if !show && !kind.can_hide() {
+                    return Err(format!("--events: `{name}` can't be hidden"));
+                }
+                events.push((kind, show));
+            }
+        }
+    }
+    Ok(events)
+}
+
+fn read_room_file(given: &str) -> Result<(String, String), String> {
+    match given.split_once('=') {
+        Some((room, file)) if (1..=MAX_NAME).contains(&room.len()) && !file.is_empty() => {
+            Ok((room.to_owned(), file.to_owned()))
+        }
+        _ => Err("--room-key-file takes ROOM=FILE".into()),
+    }
+}
+
+fn log_level(name: &str) -> Result<LogLevel, String> {
+    Ok(match name {
+        "off" => LogLevel::Off,
+        "error" => LogLevel::Error,
+        "warn" => LogLevel::Warn,
+        "info" => LogLevel::Info,
+        "debug" => LogLevel::Debug,
+        _ => return Err("a log level is off, error, warn, info or debug".into()),
+    })
+}
+
+impl Options {
+    /// How long links may take at the end.
+    pub const fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_line(line: &str) -> Result<Asked, String> {
+        read(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    fn run(line: &str) -> Run {
+        match read_line(line) {
+            Ok(Asked::Run(run)) => *run,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_udp_port_follows_the_tcp_port() {
+        for (line, udp) in [
+            ("--port 5000", 6000),
+            ("--port 0", 0),
+            ("--port=5000 --udp-port=7", 7),
+            ("--port 64535", 65535),
+            ("--port 65535 --udp-port 1", 1),
+        ] {
+            assert_eq!(run(line).udp.port(), udp, "{line}");
+        }
+        assert!(read_line("--port 64536").expect_err("too high").contains("--udp-port"));
+    }
+
+    #[test]
+    fn wrong_usage_says_what_to_do() {
+        for (line, word) in [
+            ("", "--port"),
+            ("--port x", "--help"),
+            ("--port 0 --nonsense", "--help"),
+            ("--port 0 --connect here", "HOST:PORT"),
+            ("--port 0 --events nope", "peer_up"),
+            ("--port 0 --events -bye", "hidden"),
+            ("--port 0 --room-key-file x", "ROOM=FILE"),
+            ("--port 0 --log loud", "debug"),
+            ("--port 0 --max-links 0", "--max-links"),
+            ("--port 0 --host nowhere.invalid", "--host"),
+        ] {
+            let error = read_line(line).expect_err(line);
+            assert!(error.contains(word), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn events_are_shown_and_hidden() {
+        assert_eq!(
+            run("--port 0 --events forwarded,-peer_up").events,
+            [(EventKind::Forwarded, true), (EventKind::PeerUp, false)]
+        );
+        assert!(run("--port 0 --events none,message").events.contains(&(EventKind::Message, true)));
+    }
+
+    #[test]
+    fn help_and_version_are_for_people() {
+        let Ok(Asked::Print(help)) = read_line("--help") else { panic!("no help") };
+        assert!(help.contains("--connect 127.0.0.1:5000 --check"), "{help}");
+        assert!(matches!(read_line("--version"), Ok(Asked::Print(version)) if version.starts_with("p2p-chat ")));
+        assert!(matches!(read_line("schema --strict"), Ok(Asked::Schema(Schema { strict: true }))));
+    }
+}

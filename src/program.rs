@@ -1,0 +1,143 @@
+//! The program around the node: what the command line asks for, from start to exit code.
+
+use std::io::{self, ErrorKind, Write};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::api::EventKind;
+use crate::api::event::{Event, Fatal, FatalCode, WarningCode};
+use crate::api::line::{printable, to_json};
+use crate::api::schema::schema;
+use crate::driver::{self, Sockets, stdio};
+use crate::node::Config;
+use crate::options::{self, Asked, Run};
+use crate::wire::room_key::RoomKey;
+
+/// The exit code of an error inside.
+const EXIT_INTERNAL: u8 = 1;
+/// The exit code of wrong usage.
+const EXIT_USAGE: u8 = 2;
+/// The exit code when an address can't be bound, or a file not be read.
+const EXIT_CANNOT_START: u8 = 3;
+
+/// What keeps a node from starting.
+#[derive(Debug)]
+struct Failure {
+    code: FatalCode,
+    message: String,
+    exit: u8,
+}
+
+/// Does what the command line asks for. Gives the exit code.
+pub fn run(args: &[String]) -> u8 {
+    match options::read(args) {
+        Err(message) => {
+            let _ = writeln!(io::stderr(), "p2p-chat: {}", printable_lines(&message));
+            EXIT_USAGE
+        }
+        Ok(Asked::Print(text)) => print(text.trim_end()),
+        Ok(Asked::Schema(wanted)) => print(&format!("{:#}", schema(wanted.strict))),
+        Ok(Asked::Run(run)) => run_node(*run),
+    }
+}
+
+fn print(text: &str) -> u8 {
+    match writeln!(io::stdout(), "{text}") {
+        Ok(()) => 0,
+        Err(_) => crate::node::EXIT_OUTPUT_CLOSED,
+    }
+}
+
+fn printable_lines(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
+}
+
+/// Runs a node between the threads of stdio. Whatever goes wrong is a `fatal` line.
+fn run_node(run: Run) -> u8 {
+    let Ok((stdio, threads)) = stdio::start() else {
+        let _ = writeln!(io::stderr(), "p2p-chat: can't start a thread");
+        return EXIT_INTERNAL;
+    };
+    let (output, errors) = (stdio.output.clone(), stdio.errors.clone());
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let (sockets, config, warnings) = prepare(run)?;
+        driver::run(config, sockets, stdio, warnings).map_err(|e| internal(&e.to_string()))
+    }));
+    let exit = match result.unwrap_or_else(|_| Err(internal("a bug: please report what stderr says above"))) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            let fatal = Event::Fatal(Fatal { code: failure.code, message: &failure.message });
+            output.with(|lines| lines.push(EventKind::Fatal, to_json(&fatal).into()));
+            errors.say(&failure.message);
+            failure.exit
+        }
+    };
+    drop(errors);
+    threads.finish();
+    exit
+}
+
+fn internal(message: &str) -> Failure {
+    Failure { code: FatalCode::Internal, message: message.to_owned(), exit: EXIT_INTERNAL }
+}
+
+type Prepared = (Sockets, Config, Vec<(WarningCode, String)>);
+
+/// Binds the addresses, reads the files.
+fn prepare(run: Run) -> Result<Prepared, Failure> {
+    let tcp = TcpListener::bind(run.tcp).map_err(|e| cannot_bind(run.tcp, "TCP", "--port", &e))?;
+    let udp = UdpSocket::bind(run.udp).map_err(|e| cannot_bind(run.udp, "UDP", "--udp-port", &e))?;
+    let sockets = Sockets { tcp, udp };
+    let (tcp, udp) = driver::bound(&sockets).map_err(|e| internal(&e.to_string()))?;
+    let keys = run.room_key_files.iter().map(read_key).collect::<Result<Vec<_>, _>>()?;
+    let mut entropy = [0; 32];
+    getrandom::fill(&mut entropy).map_err(|e| internal(&format!("no random numbers: {e}")))?;
+    let (max_links, warning) = driver::limits::fit_links(run.options.max_links);
+    let drain = run.options.drain();
+    let options = run.options;
+    let config = Config {
+        username: options.username.unwrap_or_else(|| format!("user-{}", tcp.port())),
+        room: options.room,
+        listen: options.listen,
+        tcp,
+        udp,
+        advertise: options.advertise,
+        connect: options.connect,
+        stay: options.stay,
+        check: options.check,
+        drain,
+        seed: options.seed,
+        entropy,
+        max_links,
+        max_links_per_addr: options.max_links_per_addr,
+        history_bytes: options.history_bytes,
+        events: run.events,
+        keys,
+        log: options.log,
+    };
+    Ok((sockets, config, warning.into_iter().collect()))
+}
+
+fn cannot_bind(addr: SocketAddr, what: &str, option: &str, e: &io::Error) -> Failure {
+    let (code, message) = match e.kind() {
+        ErrorKind::AddrInUse => {
+            (FatalCode::AddressInUse, format!("{what} {addr} is in use: choose another {option}, or 0 for a free one"))
+        }
+        _ => (FatalCode::CannotBind, format!("{what} {addr} can't be bound: {e}")),
+    };
+    Failure { code, message, exit: EXIT_CANNOT_START }
+}
+
+/// Reads a room's passphrase, the first line of a file, and derives its key.
+fn read_key((room, file): &(String, String)) -> Result<(String, RoomKey), Failure> {
+    let cannot = |why: String| Failure {
+        code: FatalCode::CannotRead,
+        message: format!("--room-key-file {file}: {why}"),
+        exit: EXIT_CANNOT_START,
+    };
+    let text = std::fs::read_to_string(file).map_err(|e| cannot(e.to_string()))?;
+    match text.lines().next() {
+        Some(passphrase) if !passphrase.is_empty() => Ok((room.clone(), RoomKey::derive(passphrase, room))),
+        _ => Err(cannot("its first line is empty; it holds the passphrase".to_owned())),
+    }
+}
