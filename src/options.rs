@@ -114,6 +114,7 @@ pub struct Options {
     #[argh(switch, short = 'V')]
     pub version: bool,
 
+    /// what else to do
     #[argh(subcommand)]
     pub action: Option<Action>,
 }

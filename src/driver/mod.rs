@@ -140,12 +140,14 @@ pub fn run(
         this.executor.spawn(take_notices(this.clone(), notices)),
     ];
     let code = smol::block_on(this.executor.run(exited.recv())).unwrap_or(1);
-    // The tasks hold the loop, and the loop holds tasks: both are let go here.
+    // The tasks hold the loop, and the loop holds tasks: here they let go of each other.
     drop(tasks);
     let mut core = this.core.borrow_mut();
     let held = (std::mem::take(&mut core.links), std::mem::take(&mut core.dials), std::mem::take(&mut core.jobs));
     drop(core);
     drop(held);
+    // A task that was let go is taken down by its executor, at its next turn.
+    while this.executor.try_tick() {}
     Ok(code)
 }
 

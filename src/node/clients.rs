@@ -59,7 +59,9 @@ pub struct Client {
 /// An event that has passed.
 #[derive(Debug, Clone)]
 pub struct Logged {
+    /// What it is.
     pub kind: EventKind,
+    /// Its JSON, without `seq`.
     pub text: Arc<str>,
     /// The number of its line, if it was shown.
     pub seq: Option<u64>,
@@ -170,9 +172,13 @@ impl Client {
 /// What a reply says of the line that it answers.
 #[derive(Debug, Clone)]
 pub struct Head {
+    /// Its number.
     pub line: u64,
+    /// Its mark.
     pub id: Option<CommandId>,
+    /// Its command.
     pub cmd: Option<String>,
+    /// Whether its failure counts for `--check`.
     pub may_fail: bool,
 }
 
