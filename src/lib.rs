@@ -10,6 +10,7 @@
 //! - [`gossip`]: pure: message ids seen, messages kept, what became of each
 //! - [`node`]: pure: the one state machine that decides everything
 //! - [`driver`]: the event loop: sockets, stdio, time
+//! - [`sim`]: many nodes on a virtual network and a virtual clock
 //! - [`options`], [`program`]: the command line, and the program around the node
 //!
 //! Nothing in `wire`, `gossip`, `api` and `node` reads a clock, draws a random number or does I/O.
@@ -20,4 +21,5 @@ pub mod gossip;
 pub mod node;
 pub mod options;
 pub mod program;
+pub mod sim;
 pub mod wire;

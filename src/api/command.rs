@@ -163,6 +163,7 @@ fn arguments<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, ApiEr
             () if starts("unknown field") => ErrorCode::UnknownField,
             () if starts("missing field") => ErrorCode::MissingField,
             () if starts("invalid type") => ErrorCode::BadType,
+            () if starts("unknown scheme") => ErrorCode::UnknownScheme,
             () => ErrorCode::BadValue,
         };
         ApiError::new(code, message)
@@ -260,6 +261,12 @@ fn timeout<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     Ok(ms)
 }
 
+fn scheme<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Scheme>, D::Error> {
+    let Some(name) = Option::<String>::deserialize(from)? else { return Ok(None) };
+    let known = Scheme::deserialize(Value::String(name.clone()));
+    known.map(Some).map_err(|_| de::Error::custom(format_args!("unknown scheme `{}`", name.escape_debug())))
+}
+
 fn meta<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Map<String, Value>>, D::Error> {
     let meta = Option::<Map<String, Value>>::deserialize(from)?;
     if let Some(meta) = &meta {
@@ -309,6 +316,7 @@ pub struct KeyArgs {
     /// The room; the active one if left out.
     pub room: Option<Name>,
     /// The encryption; the strongest of this version if left out.
+    #[serde(default, deserialize_with = "scheme")]
     pub scheme: Option<Scheme>,
 }
 
@@ -619,6 +627,8 @@ mod tests {
             ("{\"cmd\":\"exit\",\"id\":[]}", BadType),
             ("{\"cmd\":\"exit\",\"async\":1}", BadType),
             ("{\"cmd\":\"key\"}", MissingField),
+            ("{\"cmd\":\"key\",\"passphrase\":\"x\",\"scheme\":\"rot13\"}", UnknownScheme),
+            ("{\"cmd\":\"key\",\"passphrase\":\"x\",\"scheme\":7}", BadType),
         ] {
             assert_eq!(code(line), expected, "{line}");
         }

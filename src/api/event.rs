@@ -432,6 +432,9 @@ pub struct Dropped<'a> {
     pub via: Option<&'a str>,
     /// Why.
     pub cause: DropCause,
+    /// With `queue_full`: the neighbours that it was dropped for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub to: Vec<&'a str>,
 }
 
 /// `warning`

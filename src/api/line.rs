@@ -6,7 +6,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
-use serde_json::ser::{CompactFormatter, Formatter, Serializer};
+use serde_json::ser::{Formatter, Serializer};
 
 /// `value` as one line of JSON, without its newline, with every terminal control escaped.
 ///
@@ -32,19 +32,28 @@ struct SafeFormatter;
 
 impl Formatter for SafeFormatter {
     fn write_string_fragment<W: Write + ?Sized>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
-        // Everything to be escaped is 0x7f or starts with 0xc2 (C1) or 0xe2 (bidi): plain ASCII takes one look.
-        if !fragment.bytes().any(|b| matches!(b, 0x7f | 0xc2 | 0xe2)) {
-            return CompactFormatter.write_string_fragment(out, fragment);
-        }
-        let mut rest = fragment;
-        while let Some((at, c)) = rest.char_indices().find(|&(_, c)| is_c1(c) || is_bidi_control(c)) {
-            let (before, after) = rest.split_at(at);
-            out.write_all(before.as_bytes())?;
-            write!(out, "\\u{:04x}", u32::from(c))?;
-            rest = after.get(c.len_utf8()..).unwrap_or_default();
-        }
-        out.write_all(rest.as_bytes())
+        escape(out, fragment)
     }
+
+    /// JSON that is written as it came: such characters can only stand in its strings.
+    fn write_raw_fragment<W: Write + ?Sized>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
+        escape(out, fragment)
+    }
+}
+
+fn escape<W: Write + ?Sized>(out: &mut W, fragment: &str) -> io::Result<()> {
+    // Everything to be escaped is 0x7f or starts with 0xc2 (C1) or 0xe2 (bidi): plain ASCII takes one look.
+    if !fragment.bytes().any(|b| matches!(b, 0x7f | 0xc2 | 0xe2)) {
+        return out.write_all(fragment.as_bytes());
+    }
+    let mut rest = fragment;
+    while let Some((at, c)) = rest.char_indices().find(|&(_, c)| is_c1(c) || is_bidi_control(c)) {
+        let (before, after) = rest.split_at(at);
+        out.write_all(before.as_bytes())?;
+        write!(out, "\\u{:04x}", u32::from(c))?;
+        rest = after.get(c.len_utf8()..).unwrap_or_default();
+    }
+    out.write_all(rest.as_bytes())
 }
 
 const fn is_c1(c: char) -> bool {
@@ -65,6 +74,12 @@ mod tests {
         let line = to_json(&nasty);
         assert!(!line.chars().any(|c| c.is_control() || is_bidi_control(c)), "{line}");
         assert_eq!(serde_json::from_str::<String>(&line).expect("still JSON"), nasty);
+    }
+
+    #[test]
+    fn json_that_came_from_elsewhere_is_escaped_too() {
+        let raw = serde_json::value::RawValue::from_string("{\"a\u{202e}\":\"\u{9b}31m\"}".into()).expect("JSON");
+        assert_eq!(to_json(&raw), r#"{"a\u202e":"\u009b31m"}"#);
     }
 
     #[test]

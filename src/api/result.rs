@@ -271,7 +271,7 @@ pub struct Waited {
     #[schemars(with = "Vec<BTreeMap<String, serde_json::Value>>")]
     pub events: Vec<Box<RawValue>>,
     /// How many more matched and did not fit the line.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub omitted: usize,
     /// For how long it waited, in milliseconds.
     pub elapsed_ms: u64,
@@ -374,7 +374,7 @@ pub struct Help {
     /// The commands.
     pub commands: Vec<CommandHelp>,
     /// The events, unless one command was asked for.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<EventHelp>,
 }
 

@@ -155,6 +155,10 @@ impl Node {
             let message = format!("{addr}: it is this node's own address");
             return refuse(ErrorCode::OwnAddress, message);
         }
+        if self.neighbours.len() >= self.config.max_links {
+            let message = format!("there are {} links, as many as may be: disconnect one first", self.neighbours.len());
+            return refuse(ErrorCode::TooManyLinks, message);
+        }
         self.add_target(now, &addr)?;
         self.dial(now, &addr, out);
         Ok(What::Connect { addr, outcome: None })
@@ -237,9 +241,12 @@ impl Node {
         let mut frame = Vec::with_capacity(args.text.len() + 320);
         outgoing::frame(&Message::Chat(chat), &mut frame);
         let from = self.id.clone();
-        self.traces.begin(number, &from, 0, now.mono, stamp);
+        // Nothing came from anywhere: a copy that does is an echo.
+        self.traces.begin(number, &from, 0, now.mono, stamp).copies = 0;
         let bytes = out.write(|buffer| buffer.extend_from_slice(&frame));
-        let links = self.hand_out(now, number, None, false, &bytes, out);
+        let handed = self.hand_out(now, number, None, false, &bytes, out);
+        self.tell_missed((&id, Some(&room), &from, None), &handed.missed, out);
+        let links = handed.to;
         self.counters.sent += 1;
         self.keep_own(&room, stamp, &frame);
         Ok(result::Sent { message: id, room, links, confirmed: 0, duplicate: false })
@@ -475,28 +482,23 @@ impl Node {
             Some(None) => return refuse(ErrorCode::NotFound, "no earlier command has that `id`"),
         };
         let missing = if all { patterns.len() } else { args.count as usize };
-        let (found, moves) = (Vec::new(), !is_async);
         Ok(Wait {
+            taken: vec![None; if all { patterns.len() } else { 0 }],
             patterns,
             all,
+            fits: Vec::new(),
             missing,
             cursor,
-            found,
+            found: Vec::new(),
             found_bytes: 0,
             omitted: 0,
-            moves,
+            moves: !is_async,
             timeout_ms: args.timeout_ms,
         })
     }
 
     fn status(&self, now: Now) -> result::Status {
         let greeting = self.links.values().filter(|link| link.stage == Stage::Greeting).count();
-        let (rooms, history, history_bytes) = self.history.held();
-        let queues = self.links.values().map(|link| link.queue.held());
-        let (frames, frame_bytes) = queues.fold((0, 0), |(n, b), (frames, bytes)| (n + frames, b + bytes));
-        let logs = self.clients.values().map(super::clients::Client::log_held);
-        let (wait_events, wait_bytes) = logs.fold((0, 0), |(n, b), (events, bytes)| (n + events, b + bytes));
-        let waiting = self.clients.values().map(|it| it.aside.len() + usize::from(it.blocked.is_some())).sum();
         result::Status {
             node: self.id.to_string(),
             username: self.username.clone(),
@@ -508,21 +510,37 @@ impl Node {
             handshakes: greeting,
             dialling: self.dials.len(),
             counters: self.counters.clone(),
-            queues: result::Queues {
-                frames,
-                frame_bytes,
-                seen_ids: self.seen.len(),
-                history,
-                history_bytes,
-                rooms,
-                traces: self.traces.len(),
-                wait_events,
-                wait_bytes,
-                waiting,
-                dial_targets: self.targets.len(),
-            },
+            queues: self.held(),
             limits: super::limits_of(&self.config),
         }
+    }
+
+    /// What is held, for `status` and for tests of whole networks.
+    pub fn held(&self) -> result::Queues {
+        let (rooms, history, history_bytes) = self.history.held();
+        let queues = self.links.values().map(|link| link.queue.held());
+        let (frames, frame_bytes) = queues.fold((0, 0), |(n, b), (frames, bytes)| (n + frames, b + bytes));
+        let logs = self.clients.values().map(super::clients::Client::log_held);
+        let (wait_events, wait_bytes) = logs.fold((0, 0), |(n, b), (events, bytes)| (n + events, b + bytes));
+        let waiting = self.clients.values().map(|it| it.aside.len() + usize::from(it.blocked.is_some())).sum();
+        result::Queues {
+            frames,
+            frame_bytes,
+            seen_ids: self.seen.len(),
+            history,
+            history_bytes,
+            rooms,
+            traces: self.traces.len(),
+            wait_events,
+            wait_bytes,
+            waiting,
+            dial_targets: self.targets.len(),
+        }
+    }
+
+    /// Connections, neighbours' and others, for tests of whole networks.
+    pub fn link_count(&self) -> usize {
+        self.links.len()
     }
 
     /// The neighbours' ids, for tests of whole networks.

@@ -1,10 +1,11 @@
 //! Hello, and which of two links between the same two nodes stays.
 //!
 //! Two nodes that dial each other at once have two links, and must come to keep the same one. The node with the lower
-//! id decides: it keeps the link that it has had first, and leaves the other. The other node goes on with its own first
-//! link until one of the two ends: if that was its first, the second takes its place, with no event and nothing lost,
-//! since what had been sent on the link that ends is still read. So neither trusts a claim: who merely says hello with
-//! a neighbour's id gets a link that is not used, and that is closed after two seconds.
+//! id decides: it keeps the link that it has had first, and leaves the other as soon as its peer has sent something on
+//! the one that stays, and so knows of it. The other node goes on with its own first link until one of the two ends: if
+//! that was its first, the second takes its place, with no event and nothing lost, since what had been sent on the link
+//! that ends is still read. So neither trusts a claim: who merely says hello with a neighbour's id gets a link that is
+//! not used, and that is closed after two seconds.
 //!
 //! A peer of level 1 knows nothing of this: there the second link is closed, as the original does.
 
@@ -95,9 +96,29 @@ impl Node {
         }
         let reason = "another link to it is in use";
         match (both_ours, decides, incoming) {
-            (true, false, _) => {}
+            (true, false, _) => self.ping(now, id, out),
+            (true, true, _) if !self.links.get(&first).is_some_and(|link| link.proven) => {}
             (false, _, true) => self.close_link(now, id, LinkCode::Duplicate, reason, out),
             _ => self.leave_link(now, id, true, LinkCode::Duplicate, reason, out),
+        }
+    }
+
+    /// The peer has sent something on a link, for the first time after hello: if it is the one to stay, others can go.
+    pub(super) fn proven(&mut self, now: Now, id: LinkId, out: &mut Outbox) {
+        let Some(peer) = self.links.get(&id).filter(|link| link.stage == Stage::Up).and_then(|it| it.peer.as_ref())
+        else {
+            return;
+        };
+        if *self.id > *peer.id {
+            return;
+        }
+        let peer = peer.id.clone();
+        let second = |it: &super::links::Link| {
+            it.stage == Stage::Waiting && it.peer.as_ref().is_some_and(|other| other.id == peer)
+        };
+        let seconds: Vec<LinkId> = self.links.iter().filter(|(_, it)| second(it)).map(|(id, _)| *id).collect();
+        for second in seconds {
+            self.leave_link(now, second, true, LinkCode::Duplicate, "another link to it is in use", out);
         }
     }
 

@@ -43,6 +43,8 @@ pub struct Link {
     pub next_ping: Option<Instant>,
     pub ping: Option<(u64, Instant)>,
     pub rtt: Option<Duration>,
+    /// The peer has sent something after its hello: so it knows that this link is there.
+    pub proven: bool,
     decoder: Decoder,
     /// Since when a frame is unfinished.
     frame_since: Option<Instant>,
@@ -58,7 +60,7 @@ pub enum Stage {
     Greeting,
     /// It is the link that is used with its peer.
     Up,
-    /// Another link to the same peer is in use; the peer decides which one stays.
+    /// Another link to the same peer is in use, until it is settled which of the two stays.
     Waiting,
     /// Being closed. What still comes counts if it `hears`.
     Leaving { until: Instant, hears: bool },
@@ -121,6 +123,7 @@ impl Link {
             next_ping: None,
             ping: None,
             rtt: None,
+            proven: false,
             decoder: Decoder::default(),
             frame_since: None,
             malformed: 0,

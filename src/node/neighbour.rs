@@ -23,6 +23,9 @@ impl Node {
         let nonce = self.clock.number() >> 11;
         let message_id = self.clock.uuid();
         let Some(link) = self.links.get_mut(&id) else { return };
+        if !link.peer.as_ref().is_some_and(|peer| peer.pings) {
+            return;
+        }
         link.next_ping = Some(now.mono + PING_EVERY);
         link.ping = Some((nonce, now.mono));
         self.tell(now, id, &Message::Ping { id: &message_id, nonce }, out);

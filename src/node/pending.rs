@@ -51,10 +51,14 @@ pub enum What {
 /// A `wait` under way.
 #[derive(Debug)]
 pub struct Wait {
-    /// What is looked for; an `all` takes out what it has found.
+    /// What is looked for.
     pub patterns: Vec<Pattern>,
     /// Whether each must be found, or any of them.
     pub all: bool,
+    /// With `all`: for each pattern, which of the events found is its own.
+    pub taken: Vec<Option<usize>>,
+    /// With `all`: for each event found, the patterns that it fits.
+    pub fits: Vec<Vec<usize>>,
     /// How many are still to be found.
     pub missing: usize,
     /// The next event to look at.
@@ -74,9 +78,14 @@ impl Wait {
             && let Some(event) = client.logged(self.cursor)
         {
             self.cursor += 1;
-            let Some(at) = self.patterns.iter().position(|pattern| matches(pattern, event)) else { continue };
+            let mut fits = self.patterns.iter().enumerate().filter(|(_, it)| matches(it, event)).map(|(i, _)| i);
             if self.all {
-                self.patterns.remove(at);
+                let fits: Vec<usize> = fits.collect();
+                if !self.take(fits) {
+                    continue;
+                }
+            } else if fits.next().is_none() {
+                continue;
             }
             self.missing -= 1;
             self.found_bytes += event.text.len();
@@ -85,10 +94,34 @@ impl Wait {
         self.missing == 0
     }
 
+    /// Gives an event a pattern of its own, moving others' to other patterns that they fit. False if there is no way:
+    /// then there is none later either, and the event is not needed.
+    ///
+    /// An augmenting path of bipartite matching (Berge 1957), at most 64 patterns long.
+    fn take(&mut self, fits: Vec<usize>) -> bool {
+        self.fits.push(fits);
+        let new = self.fits.len() - 1;
+        let found = augment(new, &self.fits, &mut self.taken, &mut BTreeSet::new());
+        if !found {
+            self.fits.pop();
+        }
+        found
+    }
+
     fn answer(&self, elapsed: Duration) -> result::Waited {
         let events = self.found.iter().filter_map(|event| with_seq(&event.text, event.kind, event.seq)).collect();
         result::Waited { events, omitted: self.omitted, elapsed_ms: millis(elapsed) }
     }
+}
+
+fn augment(event: usize, fits: &[Vec<usize>], taken: &mut [Option<usize>], tried: &mut BTreeSet<usize>) -> bool {
+    fits[event].iter().any(|&pattern| {
+        tried.insert(pattern)
+            && (taken[pattern].is_none_or(|other| augment(other, fits, taken, tried)) && {
+                taken[pattern] = Some(event);
+                true
+            })
+    })
 }
 
 fn matches(pattern: &Pattern, event: &Logged) -> bool {

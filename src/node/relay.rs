@@ -26,11 +26,23 @@ struct Header<'a> {
     is_chat: bool,
 }
 
+/// How a message was handed out.
+pub struct Handed {
+    /// To how many neighbours.
+    pub to: usize,
+    /// Those whose queue was full.
+    pub missed: Vec<Rc<str>>,
+}
+
 impl Node {
     /// A frame came from a link.
     pub(super) fn frame_came(&mut self, now: Now, id: LinkId, frame: &[u8], out: &mut Outbox) {
-        if self.links.get(&id).is_some_and(|link| link.stage == Stage::Greeting) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        if link.stage == Stage::Greeting {
             return self.greeted(now, id, frame, out);
+        }
+        if !std::mem::replace(&mut link.proven, true) {
+            self.proven(now, id, out);
         }
         let view = match View::parse(frame) {
             Ok(view) => view,
@@ -150,7 +162,8 @@ impl Node {
             return;
         }
         let bytes = out.write(|buffer| view.relay(left - 1, ttl0, buffer));
-        let to = self.hand_out(now, number, Some(via), again, &bytes, out);
+        let Handed { to, missed } = self.hand_out(now, number, Some(via), again, &bytes, out);
+        self.tell_missed((&header.id, header.room.as_deref(), &header.from, Some(via)), &missed, out);
         if to == 0 {
             return;
         }
@@ -179,14 +192,18 @@ impl Node {
         only_ours: bool,
         bytes: &super::Bytes,
         out: &mut Outbox,
-    ) -> usize {
+    ) -> Handed {
         let mut to = 0;
+        let mut missed = Vec::new();
         // The table of neighbours does not change in between; walked by place, so that queueing may borrow all else.
         let mut next = self.neighbours.first_key_value().map(|(peer, id)| (peer.clone(), *id));
         while let Some((peer, id)) = next {
             let after = (std::ops::Bound::Excluded(peer.clone()), std::ops::Bound::Unbounded);
             let level = || self.links.get(&id).and_then(|link| link.peer.as_ref()).map_or(0, |peer| peer.level);
-            if but != Some(&peer) && (!only_ours || level() >= 2) && self.queue(now, id, bytes, out) {
+            if but == Some(&peer) || (only_ours && level() < 2) {
+            } else if !self.queue(now, id, bytes, out) {
+                missed.push(peer);
+            } else {
                 to += 1;
                 if let Some(trace) = self.traces.get_mut(number)
                     && trace.links.len() < self.config.max_links
@@ -197,7 +214,21 @@ impl Node {
             next = self.neighbours.range::<Rc<str>, _>(after).next().map(|(peer, id)| (peer.clone(), *id));
         }
         self.counters.copies_out += to as u64;
-        to
+        Handed { to, missed }
+    }
+
+    /// Tells for whom a message was dropped because their queue was full, if anyone wants to know.
+    pub(super) fn tell_missed(
+        &mut self,
+        (id, room, from, via): (&str, Option<&str>, &str, Option<&str>),
+        missed: &[Rc<str>],
+        out: &mut Outbox,
+    ) {
+        if !missed.is_empty() && self.is_wanted(crate::api::EventKind::Dropped) {
+            let to = missed.iter().map(|peer| &**peer).collect();
+            let event = Dropped { id, room, from, via, cause: DropCause::QueueFull, to };
+            self.emit(&Event::Dropped(event), out);
+        }
     }
 
     /// Keeps a chat message, and shows it if its room is shown.
@@ -282,7 +313,14 @@ impl Node {
     /// Tells that a message went no further, if anyone wants to know.
     fn tell_dropped(&mut self, header: &Header<'_>, via: Option<&str>, cause: DropCause, out: &mut Outbox) {
         if self.is_wanted(crate::api::EventKind::Dropped) {
-            let event = Dropped { id: &header.id, room: header.room.as_deref(), from: &header.from, via, cause };
+            let event = Dropped {
+                id: &header.id,
+                room: header.room.as_deref(),
+                from: &header.from,
+                via,
+                cause,
+                to: Vec::new(),
+            };
             self.emit(&Event::Dropped(event), out);
         }
     }

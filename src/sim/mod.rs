@@ -1,0 +1,572 @@
+//! Many nodes on a virtual network and a virtual clock: the same node that runs on sockets, thousands of times over.
+//!
+//! A link is two directions, each with a delay of its own and bytes in order; links overtake each other. Links can be
+//! cut, nodes can stop reading. Everything that is left to chance comes from one seed, so that a run which fails can be
+//! run again. [`Net::check`] holds the invariants that must be true of any network after any run.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha12Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use serde_json::{Value, json};
+
+use crate::api::event::LinkCode;
+use crate::api::{EventKind, Request};
+use crate::node::{Bytes, Config, DialId, Input, JobId, LinkId, LogLevel, Node, Now, Outbox, Output, STDIO};
+use crate::wire::frame::{Allowance, Decoder, Item};
+use crate::wire::limits;
+use crate::wire::message::{Ttl, View};
+use crate::wire::room_key::RoomKey;
+
+#[cfg(test)]
+mod tests;
+
+/// A node's place in the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct At(pub usize);
+
+/// A network.
+#[derive(Debug)]
+pub struct Net {
+    nodes: Vec<Member>,
+    /// Both ends of each connection, by either.
+    wires: BTreeMap<(At, LinkId), Wire>,
+    coming: BinaryHeap<Reverse<Event>>,
+    /// The nodes' deadlines, the next one first.
+    due: BTreeSet<(Instant, At)>,
+    order: u64,
+    start: Instant,
+    now: Duration,
+    chance: ChaCha12Rng,
+    next_link: u64,
+    delay: (Duration, Duration),
+    /// Pairs that can't reach each other.
+    apart: BTreeSet<(At, At)>,
+    /// Every message that crossed a link.
+    crossings: Vec<Crossing>,
+}
+
+/// A message that crossed a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Crossing {
+    /// Who sent it on.
+    pub from: At,
+    /// Who got it.
+    pub to: At,
+    /// Its id.
+    pub id: String,
+    /// The node id of its author.
+    pub author: String,
+    /// Forwards left when it came.
+    pub ttl: u8,
+    /// When it came.
+    pub at: Duration,
+}
+
+#[derive(Debug)]
+struct Member {
+    node: Node,
+    out: Outbox,
+    /// Lines that it has printed.
+    lines: Vec<Value>,
+    next_line: u64,
+    exit: Option<u8>,
+    reads: bool,
+    frozen: bool,
+    deadline: Option<Instant>,
+}
+
+/// One end of a connection.
+#[derive(Debug)]
+struct Wire {
+    other: (At, LinkId),
+    delay: Duration,
+    /// When the last bytes sent will be there: nothing sent later comes earlier.
+    busy_until: Duration,
+    /// Reads frames out of what is sent, for the record.
+    tap: Decoder,
+    /// What has come and is not read yet.
+    inbox: VecDeque<Incoming>,
+    /// It will be looked at again.
+    retries: bool,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Incoming {
+    Bytes(Vec<u8>),
+    End,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Event {
+    at: Duration,
+    order: u64,
+    to: At,
+    what: What,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Came(LinkId, Incoming),
+    Retry(LinkId),
+    Written(LinkId, usize),
+    Broken(LinkId),
+    Dial(DialId, String),
+    Derived(JobId, String, String),
+}
+
+impl Net {
+    /// An empty network. `delay`: the shortest and the longest that a link may have.
+    pub fn new(seed: u64, delay: (Duration, Duration)) -> Self {
+        #[allow(clippy::disallowed_methods, reason = "one moment to count virtual time from; which, never shows")]
+        let start = Instant::now();
+        Self {
+            nodes: Vec::new(),
+            wires: BTreeMap::new(),
+            coming: BinaryHeap::new(),
+            due: BTreeSet::new(),
+            order: 0,
+            start,
+            now: Duration::ZERO,
+            chance: ChaCha12Rng::seed_from_u64(seed),
+            next_link: 0,
+            delay,
+            apart: BTreeSet::new(),
+            crossings: Vec::new(),
+        }
+    }
+
+    /// Adds a node.
+    pub fn node(&mut self, name: &str) -> At {
+        self.node_with(name, |_| {})
+    }
+
+    /// Adds a node, its configuration changed.
+    pub fn node_with(&mut self, name: &str, change: impl FnOnce(&mut Config)) -> At {
+        let at = At(self.nodes.len());
+        let mut config = Config {
+            username: name.to_owned(),
+            room: "general".into(),
+            listen: Vec::new(),
+            tcp: addr_of(at),
+            udp: addr_of(at),
+            advertise: None,
+            connect: Vec::new(),
+            stay: true,
+            check: false,
+            drain: Duration::from_secs(2),
+            seed: Some(self.nodes.len() as u64),
+            entropy: [7; 32],
+            max_links: limits::MAX_LINKS,
+            max_links_per_addr: limits::MAX_LINKS_PER_ADDR,
+            history_bytes: limits::MAX_HISTORY_BYTES,
+            events: vec![(EventKind::Forwarded, true), (EventKind::Dropped, true)],
+            keys: Vec::new(),
+            log: LogLevel::Off,
+        };
+        change(&mut config);
+        let mut out = Outbox::default();
+        let node = Node::new(self.time(), config, &mut out);
+        self.nodes.push(Member {
+            node,
+            out,
+            lines: Vec::new(),
+            next_line: 0,
+            exit: None,
+            reads: true,
+            frozen: false,
+            deadline: None,
+        });
+        self.perform(at);
+        at
+    }
+
+    /// Any number, from the seed.
+    pub fn chance(&mut self, below: usize) -> usize {
+        (self.chance.next_u64() % below.max(1) as u64) as usize
+    }
+
+    /// Has a node dial another, and waits until they are linked.
+    pub fn link(&mut self, a: At, b: At) {
+        let addr = addr_of(b).to_string();
+        self.command(a, &json!({ "cmd": "connect", "addr": addr }));
+        self.settle();
+    }
+
+    /// The same, without waiting: nodes can dial each other at once.
+    pub fn dial(&mut self, a: At, b: At) {
+        let addr = addr_of(b).to_string();
+        self.command(a, &json!({ "cmd": "connect", "addr": addr, "async": true }));
+    }
+
+    /// Breaks the link between two nodes, and keeps them apart until [`mend`](Self::mend).
+    pub fn cut(&mut self, a: At, b: At) {
+        self.apart.insert(pair(a, b));
+        let ends: Vec<(At, LinkId)> = self
+            .wires
+            .iter()
+            .filter(|(end, wire)| pair(end.0, wire.other.0) == pair(a, b))
+            .map(|(end, _)| *end)
+            .collect();
+        for (at, link) in ends {
+            self.wires.remove(&(at, link));
+            self.schedule(Duration::ZERO, at, What::Broken(link));
+        }
+    }
+
+    /// Lets two nodes reach each other again.
+    pub fn mend(&mut self, a: At, b: At) {
+        self.apart.remove(&pair(a, b));
+    }
+
+    /// Whether a node reads what comes.
+    pub fn reads(&mut self, at: At, reads: bool) {
+        self.nodes[at.0].reads = reads;
+    }
+
+    /// Stops a node as SIGSTOP does: it reads nothing, and no time passes for it.
+    pub fn freeze(&mut self, at: At) {
+        let member = &mut self.nodes[at.0];
+        (member.reads, member.frozen) = (false, true);
+        self.plan(at, None);
+    }
+
+    /// Gives a node a command. What it answers is among its lines.
+    pub fn command(&mut self, at: At, command: &Value) -> u64 {
+        self.nodes[at.0].next_line += 1;
+        let line = self.nodes[at.0].next_line;
+        if let Some(request) = Request::parse(line, command.to_string().as_bytes()) {
+            self.handle(at, Input::Request { client: STDIO, request });
+        }
+        line
+    }
+
+    /// Has a node send a text to its room. Gives the message's id.
+    pub fn send(&mut self, at: At, text: &str) -> String {
+        let line = self.command(at, &json!({ "cmd": "send", "text": text }));
+        let reply = self.reply(at, line);
+        reply["result"]["message"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The answer to a line; null if there is none yet.
+    pub fn reply(&self, at: At, line: u64) -> Value {
+        let is = |it: &&Value| it["event"] == "reply" && it["line"] == line;
+        self.nodes[at.0].lines.iter().find(is).cloned().unwrap_or_default()
+    }
+
+    /// The events of a name that a node has shown.
+    pub fn events<'a>(&'a self, at: At, name: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.nodes[at.0].lines.iter().filter(move |line| line["event"] == name)
+    }
+
+    /// How often a node has shown a message.
+    pub fn shown(&self, at: At, id: &str) -> usize {
+        self.events(at, "message").filter(|line| line["id"] == id).count()
+    }
+
+    /// The exit code of a node that has ended.
+    pub fn exit(&self, at: At) -> Option<u8> {
+        self.nodes[at.0].exit
+    }
+
+    /// A node.
+    pub fn at(&self, at: At) -> &Node {
+        &self.nodes[at.0].node
+    }
+
+    /// All nodes.
+    pub fn all(&self) -> impl Iterator<Item = At> + use<> {
+        (0..self.nodes.len()).map(At)
+    }
+
+    /// Every message that crossed a link so far.
+    pub fn crossings(&self) -> &[Crossing] {
+        &self.crossings
+    }
+
+    /// Runs until nothing is under way any more: what only waits for its time is left waiting.
+    pub fn settle(&mut self) {
+        while let Some(Reverse(next)) = self.coming.peek() {
+            let at = next.at;
+            self.run_until(at);
+        }
+    }
+
+    /// Runs for so long.
+    pub fn run_for(&mut self, time: Duration) {
+        self.run_until(self.now + time);
+    }
+
+    fn run_until(&mut self, end: Duration) {
+        loop {
+            let event = self.coming.peek().map(|Reverse(event)| event.at);
+            let due = self.due.first().copied();
+            let due = due.map(|(at, node)| (at.saturating_duration_since(self.start), node));
+            match (event, due) {
+                (Some(at), due) if at <= end && due.is_none_or(|(due, _)| at <= due) => self.step(),
+                (_, Some((at, node))) if at <= end => {
+                    self.now = self.now.max(at);
+                    self.handle(node, Input::Tick);
+                }
+                _ => break,
+            }
+        }
+        self.now = self.now.max(end);
+    }
+
+    fn step(&mut self) {
+        let Some(Reverse(event)) = self.coming.pop() else { return };
+        self.now = self.now.max(event.at);
+        let to = event.to;
+        match event.what {
+            What::Came(link, incoming) => {
+                if let Some(wire) = self.wires.get_mut(&(to, link)) {
+                    wire.inbox.push_back(incoming);
+                }
+                self.read(to, link);
+            }
+            What::Retry(link) => {
+                if let Some(wire) = self.wires.get_mut(&(to, link)) {
+                    wire.retries = false;
+                }
+                self.read(to, link);
+            }
+            What::Written(link, bytes) => self.handle(to, Input::Written { link, bytes }),
+            What::Broken(link) => self.handle(to, Input::Ended { link, error: Some("cut".into()) }),
+            What::Dial(dial, addr) => self.dialled(to, dial, &addr),
+            What::Derived(job, passphrase, room) => {
+                let key = RoomKey::derive(&passphrase, &room);
+                self.handle(to, Input::Derived { job, key });
+            }
+        }
+    }
+
+    /// Has a node read what has come, as far as it wants to.
+    fn read(&mut self, to: At, link: LinkId) {
+        /// How soon a node that does not want to read is asked again.
+        const AGAIN: Duration = Duration::from_millis(5);
+        loop {
+            let now = self.time();
+            let member = &self.nodes[to.0];
+            let may = member.reads && member.node.may_read(now, link);
+            let Some(wire) = self.wires.get_mut(&(to, link)) else { return };
+            if !may && !wire.inbox.is_empty() {
+                if !std::mem::replace(&mut wire.retries, true) {
+                    self.schedule(AGAIN, to, What::Retry(link));
+                }
+                return;
+            }
+            let (other, other_link) = wire.other;
+            match wire.inbox.pop_front() {
+                None => return,
+                Some(Incoming::End) => self.handle(to, Input::Ended { link, error: None }),
+                Some(Incoming::Bytes(bytes)) => {
+                    self.handle(to, Input::Bytes { link, bytes: &bytes });
+                    // The sender's system has room again only now.
+                    self.schedule(Duration::ZERO, other, What::Written(other_link, bytes.len()));
+                }
+            }
+        }
+    }
+
+    fn dialled(&mut self, from: At, dial: DialId, addr: &str) {
+        let to = self.all().find(|at| addr_of(*at).to_string() == addr && self.nodes[at.0].exit.is_none());
+        let Some(to) = to.filter(|to| !self.apart.contains(&pair(from, *to))) else {
+            let failed = Input::DialFailed { dial, code: LinkCode::Refused, reason: "nobody there".into() };
+            return self.handle(from, failed);
+        };
+        let (ours, theirs) = (self.new_link(), self.new_link());
+        for (end, other) in [((from, ours), (to, theirs)), ((to, theirs), (from, ours))] {
+            let (least, most) = self.delay;
+            let spread = usize::try_from((most - least).as_micros()).unwrap_or(usize::MAX);
+            let delay = least + Duration::from_micros(self.chance(spread + 1) as u64);
+            self.wires.insert(
+                end,
+                Wire {
+                    other,
+                    delay,
+                    busy_until: self.now,
+                    tap: Decoder::default(),
+                    inbox: VecDeque::new(),
+                    retries: false,
+                },
+            );
+        }
+        let addr = addr_of(from);
+        self.handle(to, Input::Accepted { link: theirs, addr });
+        self.handle(from, Input::Dialled { dial, link: ours, addr: addr_of(to) });
+    }
+
+    fn new_link(&mut self) -> LinkId {
+        self.next_link += 1;
+        LinkId(self.next_link)
+    }
+
+    fn time(&self) -> Now {
+        let ms = u64::try_from(self.now.as_millis()).unwrap_or(u64::MAX);
+        Now { mono: self.start + self.now, unix_ms: 1_767_225_600_000 + ms }
+    }
+
+    fn schedule(&mut self, wait: Duration, to: At, what: What) {
+        self.order += 1;
+        self.coming.push(Reverse(Event { at: self.now + wait, order: self.order, to, what }));
+    }
+
+    fn handle(&mut self, at: At, input: Input<'_>) {
+        let now = self.time();
+        let member = &mut self.nodes[at.0];
+        if member.exit.is_none() {
+            member.node.handle(now, input, &mut member.out);
+            self.perform(at);
+        }
+    }
+
+    fn perform(&mut self, at: At) {
+        let outputs = std::mem::take(&mut self.nodes[at.0].out.outputs);
+        for output in outputs {
+            match output {
+                Output::Send { link, bytes } => self.transmit(at, link, &bytes),
+                Output::Line { text, .. } => {
+                    let line = serde_json::from_str(&text).unwrap_or_default();
+                    self.nodes[at.0].lines.push(line);
+                }
+                Output::HalfClose(link) => {
+                    if let Some(wire) = self.wires.get(&(at, link)) {
+                        let (wait, (to, other)) = (wire.busy_until.saturating_sub(self.now), wire.other);
+                        self.schedule(wait.max(wire.delay), to, What::Came(other, Incoming::End));
+                    }
+                }
+                Output::Close(link) => {
+                    if let Some(wire) = self.wires.remove(&(at, link)) {
+                        let (to, other) = wire.other;
+                        let wait = wire.busy_until.saturating_sub(self.now).max(wire.delay);
+                        self.schedule(wait, to, What::Came(other, Incoming::End));
+                    }
+                }
+                Output::Dial { dial, addr } => {
+                    let (least, _) = self.delay;
+                    self.schedule(least, at, What::Dial(dial, addr));
+                }
+                Output::Derive { job, passphrase, room } => {
+                    self.schedule(Duration::from_millis(50), at, What::Derived(job, passphrase, room));
+                }
+                Output::Log(..) | Output::Complain(_) => {}
+                Output::Exit(code) => self.nodes[at.0].exit = Some(code),
+            }
+        }
+        let member = &mut self.nodes[at.0];
+        member.out.clear();
+        let deadline = member.node.next_deadline().filter(|_| member.exit.is_none() && !member.frozen);
+        self.plan(at, deadline);
+    }
+
+    fn plan(&mut self, at: At, deadline: Option<Instant>) {
+        let before = std::mem::replace(&mut self.nodes[at.0].deadline, deadline);
+        if before != deadline {
+            before.map(|before| self.due.remove(&(before, at)));
+            deadline.map(|deadline| self.due.insert((deadline, at)));
+        }
+    }
+
+    fn transmit(&mut self, at: At, link: LinkId, bytes: &Bytes) {
+        let bytes = match bytes {
+            Bytes::Small(range) => self.nodes[at.0].out.bytes(range).to_vec(),
+            Bytes::Large(shared) => shared.to_vec(),
+        };
+        let now = self.now;
+        let Some(wire) = self.wires.get_mut(&(at, link)) else {
+            // Cut: taken by the system all the same, and lost.
+            return self.schedule(Duration::ZERO, at, What::Written(link, bytes.len()));
+        };
+        let arrival = (now + wire.delay).max(wire.busy_until);
+        wire.busy_until = arrival;
+        let (to, other) = wire.other;
+        let mut rest = &bytes[..];
+        while let Ok(Some(Item::Frame(frame))) = wire.tap.next(&mut rest, Allowance::Level2) {
+            if let Ok(view) = View::parse(frame)
+                && let (Ttl::Left(ttl), Ok(id), Ok(author)) = (view.ttl.ttl(), view.id.name(), view.from.name())
+            {
+                let (id, author) = (id.into_owned(), author.into_owned());
+                self.crossings.push(Crossing { from: at, to, id, author, ttl, at: arrival });
+            }
+        }
+        self.schedule(arrival - now, to, What::Came(other, Incoming::Bytes(bytes)));
+    }
+
+    /// Holds what must be true of every network after every run: each message is shown at most once a node, never goes
+    /// back to where it first came from, keeps its `ttl`, and every table is within its bound.
+    ///
+    /// # Errors
+    /// A sentence that says what does not hold, and where.
+    pub fn check(&self) -> Result<(), String> {
+        for at in self.all() {
+            let mut ids = BTreeSet::new();
+            for message in self.events(at, "message") {
+                if !ids.insert(message["id"].as_str()) {
+                    return Err(format!("{at:?} showed {} twice", message["id"]));
+                }
+                if message["from"] == *self.at(at).id() {
+                    return Err(format!("{at:?} showed its own {}", message["id"]));
+                }
+            }
+        }
+        self.check_crossings()?;
+        self.all().try_for_each(|at| self.check_bounds(at))
+    }
+
+    /// A message leaves its author with all its forwards; anybody else passes on a copy that came from another than
+    /// whom it goes to, with one forward less. No link sees it more often than late copies allow.
+    fn check_crossings(&self) -> Result<(), String> {
+        let mut came: BTreeSet<(At, &str, u8, At)> = BTreeSet::new();
+        let mut sorted: Vec<&Crossing> = self.crossings.iter().collect();
+        sorted.sort_by_key(|it| it.at);
+        for it in &sorted {
+            came.insert((it.to, &it.id, it.ttl, it.from));
+        }
+        let mut counts: BTreeMap<(At, At, &str), usize> = BTreeMap::new();
+        for it in &sorted {
+            *counts.entry((it.from, it.to, &it.id)).or_default() += 1;
+            let own = self.at(it.from).id() == it.author && it.ttl == limits::MAX_TTL;
+            let copies = came
+                .range((it.from, it.id.as_str(), it.ttl + 1, At(0))..=(it.from, &it.id, it.ttl + 1, At(usize::MAX)));
+            let from_another = copies.into_iter().any(|(.., from)| *from != it.to);
+            if !own && !from_another {
+                return Err(format!("{it:?} is no copy of what came from elsewhere, one forward less"));
+            }
+        }
+        match counts.iter().find(|(_, n)| **n > usize::from(limits::TTL_NEAR_END)) {
+            Some((way, n)) => Err(format!("{way:?} was used {n} times")),
+            None => Ok(()),
+        }
+    }
+
+    fn check_bounds(&self, at: At) -> Result<(), String> {
+        let held = self.at(at).held();
+        let bounds = [
+            ("seen ids", held.seen_ids, limits::MAX_SEEN),
+            ("history bytes", held.history_bytes, limits::MAX_HISTORY_BYTES),
+            ("rooms", held.rooms, limits::MAX_ROOMS),
+            ("traces", held.traces, limits::MAX_TRACES),
+            ("events", held.wait_events, crate::node::clients::MAX_LOG_EVENTS),
+            ("dial targets", held.dial_targets, limits::MAX_TARGETS),
+            ("frames", held.frames, limits::MAX_QUEUE_FRAMES * 96),
+        ];
+        match bounds.iter().find(|(_, held, bound)| held > bound) {
+            Some((what, held, bound)) => Err(format!("{at:?} holds {held} {what}, at most {bound} may be")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A node's address: `10.0.x.y:5000`, its place being `x` and `y`.
+fn addr_of(at: At) -> SocketAddr {
+    let [.., x, y] = (at.0 as u64).to_be_bytes();
+    SocketAddr::from(([10, 0, x, y], 5000))
+}
+
+fn pair(a: At, b: At) -> (At, At) {
+    (a.min(b), a.max(b))
+}
