@@ -1,0 +1,374 @@
+//! The works that are measured: each a function that pushes its rows of the table.
+
+use std::error::Error;
+use std::io::Write;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::load::{Link, Load, Sender, TEXT, WINDOW};
+use crate::relay::{Cpus, Memory, Relay, Setup, Who};
+use crate::report::{Limit, Pick, Progress, Report, Row, Series, Unit, median, thousands};
+
+/// What a measurement gives, or why there is none.
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// A work's name, for `--only`, and how it is measured.
+type Work = (&'static str, fn(&mut Bench));
+
+/// All of them.
+pub const WORKS: [Work; 8] = [
+    ("chain", chain),
+    ("hop", hop),
+    ("fanout", fanout),
+    ("shown", shown),
+    ("memory", memory),
+    ("stalled", stalled),
+    ("stdin", stdin),
+    ("start", start),
+];
+
+/// Messages that a relay carries before it is measured.
+const WARM_UP: u64 = 2_000;
+
+/// Links in the work that fans out.
+const FAN: u64 = 32;
+
+/// Links over which the memory of one is averaged.
+const LINKS: u64 = 40;
+
+/// Messages that fill every table of the node: more than the ids that it remembers at most.
+const FILLING: u64 = 300_000;
+
+/// The room that the load does not chat in, and the one that it does.
+const QUIET: &str = "quiet";
+const LOUD: &str = "bench";
+
+/// What all the works share.
+pub struct Bench {
+    pub node: PathBuf,
+    pub cpus: Cpus,
+    pub rounds: u32,
+    pub quick: bool,
+    pub report: Report,
+    pub progress: Progress,
+}
+
+impl Bench {
+    /// The size of a work: smaller in a quick run.
+    fn size(&self, full: u64) -> u64 {
+        if self.quick { full / 4 } else { full }
+    }
+
+    fn setup(&self) -> Setup<'_> {
+        Setup { node: &self.node, room: QUIET, cpu: None }
+    }
+
+    /// Measures N figures of each contestant in turn, round after round. Each round begins with another one, so that
+    /// none is always the first after a pause. Who fails is told of and left out.
+    fn rounds<const N: usize>(
+        &mut self,
+        work: &str,
+        rounds: u32,
+        whom: &[Who],
+        mut measure: impl FnMut(&Self, Who) -> Outcome<[f64; N]>,
+    ) -> [Series; N] {
+        let mut series = [const { Series::new() }; N];
+        let mut failed = Vec::new();
+        self.progress.begin(work);
+        for round in 0..rounds {
+            for turn in 0..whom.len() {
+                let who = whom[(round as usize + turn) % whom.len()];
+                if failed.contains(&who) {
+                    continue;
+                }
+                self.progress.at(&format!("{work}: round {} of {rounds}, {who}", round + 1));
+                match measure(self, who) {
+                    Ok(figures) => series.iter_mut().zip(figures).for_each(|(series, figure)| series.push(who, figure)),
+                    Err(error) => {
+                        self.report.failures.push(format!("{work}, {who}: {error}"));
+                        failed.push(who);
+                    }
+                }
+            }
+        }
+        series
+    }
+}
+
+/// Sender, relay, sink: CPU a message and messages a second.
+fn chain(bench: &mut Bench) {
+    let count = bench.size(200_000);
+    let measure = |bench: &Bench, who| carry(&bench.setup(), who, 1, count);
+    let [cpu, rate] = bench.rounds("chain", 2 * bench.rounds, &Who::ALL, measure);
+    bench.report.rows.extend([
+        Row::new("chain-cpu", format!("CPU a message, chain of three, {WINDOW} in flight"), Unit::Microseconds, cpu)
+            .gate(Limit::MostOfTyped(1.5))
+            .reach(Limit::MostOfTyped(1.0)),
+        Row::new("chain-throughput", "throughput, the same", Unit::PerSecond, rate)
+            .gate(Limit::LeastOfTyped(0.7))
+            .reach(Limit::LeastOfTyped(1.0)),
+    ]);
+}
+
+/// One message to 32 links: CPU a message, and copies a second that arrive.
+fn fanout(bench: &mut Bench) {
+    let count = bench.size(20_000);
+    let measure = |bench: &Bench, who| carry(&bench.setup(), who, FAN, count);
+    let [cpu, rate] = bench.rounds("fanout", 2 * bench.rounds, &Who::ALL, measure);
+    bench.report.rows.extend([
+        Row::new("fanout-cpu", format!("CPU a message, fan-out to {FAN}"), Unit::Microseconds, cpu)
+            .gate(Limit::MostOfTyped(2.0))
+            .reach(Limit::MostOfTyped(1.3)),
+        Row::new("fanout-throughput", "messages in, the same", Unit::PerSecond, rate),
+    ]);
+}
+
+/// The chain again, but the node shows what it relays, and the bench reads its stdout. The yardsticks show nothing.
+fn shown(bench: &mut Bench) {
+    let count = bench.size(100_000);
+    let measure = |bench: &Bench, who| {
+        let mut relay = Relay::start(who, &Setup { room: LOUD, ..bench.setup() })?;
+        let mut load = Load::dial(relay.addr, 1)?;
+        let shown = |relay: &mut Relay| if who == Who::Node { relay.shown() } else { Ok(0) };
+        load.flood(WARM_UP)?;
+        let before = (shown(&mut relay)?, relay.cpu()?);
+        load.flood(count)?;
+        let after = (shown(&mut relay)?, relay.cpu()?);
+        load.check()?;
+        Ok([micros(after.1.saturating_sub(before.1)) / count as f64, (after.0 - before.0) as f64])
+    };
+    let [cpu, shown] = bench.rounds("shown", bench.rounds.min(3), &Who::ALL, measure);
+    bench.report.rows.extend([
+        Row::new("shown-cpu", "CPU a message, chain, shown on stdout as well", Unit::Microseconds, cpu),
+        Row::new(
+            "shown",
+            format!("of {} shown, the rest told of as lagged", thousands(count as f64)),
+            Unit::Messages,
+            shown,
+        ),
+    ]);
+}
+
+/// CPU a message in microseconds and messages a second, of a full window through one relay to so many sinks.
+fn carry(setup: &Setup<'_>, who: Who, sinks: u64, count: u64) -> Outcome<[f64; 2]> {
+    let relay = Relay::start(who, setup)?;
+    let mut load = Load::dial(relay.addr, sinks as usize)?;
+    load.flood(WARM_UP)?;
+    let before = relay.cpu()?;
+    let start = Instant::now();
+    load.flood(count)?;
+    let elapsed = start.elapsed();
+    let used = relay.cpu()?.saturating_sub(before);
+    load.check()?;
+    Ok([micros(used) / count as f64, count as f64 / elapsed.as_secs_f64()])
+}
+
+/// One message at a time, everything on one CPU: the usual latency, the tail, and the slowest of all.
+fn hop(bench: &mut Bench) {
+    let count = bench.size(200_000);
+    let rounds = bench.rounds;
+    let measure = |bench: &Bench, who| {
+        let _pinned = bench.cpus.pin()?;
+        let relay = Relay::start(who, &Setup { cpu: bench.cpus.one.as_deref(), ..bench.setup() })?;
+        let mut load = Load::dial(relay.addr, 1)?;
+        load.flood(WARM_UP)?;
+        one_by_one(&relay, &mut load, count)
+    };
+    let [p50, p99, slowest, own, above_1, above_5] = bench.rounds("hop", rounds, &Who::ALL, measure);
+    let all = thousands((count * u64::from(rounds)) as f64);
+    bench.report.rows.extend([
+        Row::new("hop-p50", "one hop, one in flight, one CPU: p50", Unit::Microseconds, p50)
+            .gate(Limit::MostOfTyped(1.6))
+            .reach(Limit::MostOfTyped(1.3)),
+        Row::new("hop-p99", "the same: p99", Unit::Microseconds, p99)
+            .gate(Limit::MostOfTyped(3.0))
+            .reach(Limit::MostOfTyped(2.0)),
+        Row::new("slowest", format!("slowest of {} in a row", thousands(count as f64)), Unit::Milliseconds, slowest)
+            .gate(Limit::Most(5.0))
+            .reach(Limit::Most(1.0)),
+        Row::new("own-stop", "longest stop by the relay's own CPU", Unit::Milliseconds, own),
+        Row::new("above-1-ms", format!("above 1 ms, of {all}"), Unit::Messages, above_1).pick(Pick::Sum),
+        Row::new("above-5-ms", format!("above 5 ms, of {all}"), Unit::Messages, above_5).pick(Pick::Sum),
+    ]);
+}
+
+/// Sends so many messages, each when the one before has come: p50 and p99 in microseconds, the slowest in milliseconds,
+/// the relay's longest own stop, and how many took more than 1 and 5 ms.
+///
+/// An own stop is told from one of the machine's by the relay's CPU account, read every so many messages: what it used
+/// in the dearest of these stretches more than in the usual one.
+fn one_by_one(relay: &Relay, load: &mut Load, count: u64) -> Outcome<[f64; 6]> {
+    const STRETCH: usize = 100;
+    let mut took = vec![Duration::MAX; count as usize];
+    let mut used = Vec::with_capacity(took.len() / STRETCH + 1);
+    let mut account = relay.cpu()?;
+    for stretch in took.chunks_mut(STRETCH) {
+        for took in stretch {
+            let start = Instant::now();
+            load.sender.send(1)?;
+            load.settle()?;
+            *took = start.elapsed();
+        }
+        let now = relay.cpu()?;
+        used.push(micros(now.saturating_sub(account)));
+        account = now;
+    }
+    load.check()?;
+    took.sort_unstable();
+    let above = |limit| took.len() - took.partition_point(|took| *took <= Duration::from_millis(limit));
+    let quantile = |share: f64| micros(took[((took.len() - 1) as f64 * share) as usize]);
+    let dearest = used.iter().copied().fold(0.0, f64::max);
+    let usual = median(used.into_iter()).ok_or("nothing was sent")?;
+    let [p50, p99, slowest] = [0.5, 0.99, 1.0].map(quantile);
+    Ok([p50, p99, slowest / 1e3, (dearest - usual) / 1e3, above(1) as f64, above(5) as f64])
+}
+
+/// Memory: of an idle relay, of a link that has carried something both ways, and whether a second flood takes more.
+fn memory(bench: &mut Bench) {
+    let measure = |bench: &Bench, who| {
+        let relay = Relay::start(who, &bench.setup())?;
+        let idle = relay.memory(Memory::Resident)?;
+        let link = memory_of_links(&relay)?;
+        drop(relay);
+        let relay = Relay::start(who, &bench.setup())?;
+        let mut load = Load::dial(relay.addr, 1)?;
+        load.flood(FILLING)?;
+        let first = relay.memory(Memory::Resident)?;
+        load.flood(FILLING)?;
+        let second = relay.memory(Memory::Resident)?;
+        load.check()?;
+        Ok([idle / 1024.0, link, first / 1024.0, second - first])
+    };
+    let [idle, link, first, growth] = bench.rounds("memory", 1, &Who::ALL, measure);
+    let flood = thousands(FILLING as f64);
+    bench.report.rows.extend([
+        Row::new("memory-idle", "memory, idle", Unit::MiB, idle).gate(Limit::Most(6.0)).reach(Limit::Most(3.0)),
+        Row::new("memory-link", format!("memory of a link, over {LINKS}"), Unit::KiB, link)
+            .gate(Limit::Most(100.0))
+            .reach(Limit::Most(64.0)),
+        Row::new("memory-flood", format!("memory after a flood of {flood}"), Unit::MiB, first),
+        // Flat, but for what an allocator may do.
+        Row::new("memory-growth", "more after a second such flood", Unit::KiB, growth)
+            .gate(Limit::Most(1024.0))
+            .reach(Limit::Most(256.0)),
+    ]);
+}
+
+/// KiB a link: each has sent one chat, and received one from every other.
+fn memory_of_links(relay: &Relay) -> Outcome<f64> {
+    let before = relay.memory(Memory::Resident)?;
+    let mut links = Vec::new();
+    for number in 0..LINKS {
+        let mut link = Sender::dial(relay.addr, &format!("bench-{number}"))?;
+        link.next = number;
+        links.push(link);
+    }
+    for link in &mut links {
+        link.send(1)?;
+    }
+    for link in &mut links {
+        link.link().read_chats(LINKS - 1)?;
+    }
+    Ok((relay.memory(Memory::Resident)? - before) / LINKS as f64)
+}
+
+/// A peer that links and then reads nothing, beside three that do: what it costs them. The yardsticks would stop.
+fn stalled(bench: &mut Bench) {
+    // The node may hold the senders back for a second before it gives the peer up; the rest shows the usual rate.
+    let [alone, beside] = if bench.quick { [500, 2_000] } else { [1_000, 2_500] }.map(Duration::from_millis);
+    let measure = |bench: &Bench, who| {
+        // On one CPU: with two, whether relay and sinks share one is chance, and tells more than the peer does.
+        let _pinned = bench.cpus.pin()?;
+        let relay = Relay::start(who, &Setup { cpu: bench.cpus.one.as_deref(), ..bench.setup() })?;
+        let mut load = Load::dial(relay.addr, 3)?;
+        // The tables are full before the peak of memory is read.
+        load.flood(FILLING)?;
+        let (before, _) = stream(&mut load, alone)?;
+        let peak = relay.memory(Memory::Peak)?;
+        let stalled = Link::dial(relay.addr, "bench-stalled")?;
+        let (rate, pause) = stream(&mut load, beside)?;
+        let more = relay.memory(Memory::Peak)? - peak;
+        drop(stalled);
+        let (after, _) = stream(&mut load, alone)?;
+        let lost = load.sinks.iter().map(|sink| sink.lost).sum::<u64>();
+        Ok([lost as f64, more / 1024.0, 2.0 * rate / (before + after), pause])
+    };
+    let [lost, more, rate, pause] = bench.rounds("stalled", bench.rounds, &[Who::Node], measure);
+    bench.report.rows.extend([
+        Row::new("stalled-loss", "a peer stops reading: lost to the others", Unit::Messages, lost)
+            .pick(Pick::Worst)
+            .gate(Limit::Most(0.0)),
+        Row::new("stalled-memory", "the same: more memory", Unit::MiB, more).pick(Pick::Worst).gate(Limit::Most(4.0)),
+        // No slower, but for what the median of the rounds was seen to vary by with no such peer at all.
+        Row::new("stalled-throughput", "the same: throughput, to that without it", Unit::Times, rate)
+            .reach(Limit::Least(0.9)),
+        Row::new("stalled-pause", "the same: longest pause", Unit::Milliseconds, pause).pick(Pick::Worst),
+    ]);
+}
+
+/// Sends for so long with the window full: the usual rate, as the median of small pieces, and the longest piece in
+/// milliseconds.
+fn stream(load: &mut Load, time: Duration) -> Outcome<(f64, f64)> {
+    const PIECE: u64 = 1_000;
+    let start = Instant::now();
+    let mut pieces = Vec::new();
+    while start.elapsed() < time {
+        let piece = Instant::now();
+        load.advance(PIECE)?;
+        pieces.push(piece.elapsed().as_secs_f64());
+    }
+    load.settle()?;
+    let longest = pieces.iter().copied().fold(0.0, f64::max);
+    let usual = median(pieces.into_iter()).ok_or("nothing was sent")?;
+    Ok((PIECE as f64 / usual, longest * 1e3))
+}
+
+/// `send` lines in a pipe, as fast as they are taken, and one peer that counts.
+fn stdin(bench: &mut Bench) {
+    let count = bench.size(100_000);
+    let measure = |bench: &Bench, who| {
+        let mut relay = Relay::start(who, &bench.setup())?;
+        let mut sink = Link::dial(relay.addr, "bench-1")?;
+        let mut stdin = relay.take_stdin()?;
+        let line = format!("{{\"cmd\":\"send\",\"text\":\"{}\"}}\n", "x".repeat(TEXT));
+        let start = Instant::now();
+        // It ends when all is written, or at the latest when the node ends and the pipe breaks.
+        let writer = thread::spawn(move || {
+            let block = line.repeat(100);
+            for _ in 0..count / 100 {
+                stdin.write_all(block.as_bytes())?;
+            }
+            // Handed back, so that the end of input does not end the node before the last chat has come.
+            Ok::<_, std::io::Error>(stdin)
+        });
+        let end = sink.read_chats(count);
+        let elapsed = start.elapsed();
+        drop(relay);
+        let _ = writer.join();
+        if sink.chats == 0 {
+            end?;
+        }
+        Ok([sink.chats as f64 / elapsed.as_secs_f64(), count as f64 - sink.chats as f64])
+    };
+    let [rate, lost] = bench.rounds("stdin", bench.rounds.min(3), &[Who::Node], measure);
+    bench.report.rows.extend([
+        Row::new("stdin", format!("{} send lines in a pipe", thousands(count as f64)), Unit::PerSecond, rate)
+            .gate(Limit::Least(50_000.0))
+            .reach(Limit::Least(150_000.0)),
+        Row::new("stdin-lost", "of them lost", Unit::Messages, lost).pick(Pick::Worst).gate(Limit::Most(0.0)),
+    ]);
+}
+
+/// From the start of the process to its `ready`.
+fn start(bench: &mut Bench) {
+    let measure = |bench: &Bench, who| Ok([micros(Relay::start(who, &bench.setup())?.started_in) / 1e3]);
+    let [start] = bench.rounds("start", 20, &Who::ALL, measure);
+    bench.report.rows.push(
+        Row::new("start", "start to ready", Unit::Milliseconds, start).gate(Limit::Most(50.0)).reach(Limit::Most(10.0)),
+    );
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
