@@ -9,7 +9,7 @@
 //! - [`stdio`]: the threads; [`client`]: the queue of lines between the loop and stdout's thread
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -83,7 +83,8 @@ struct Loop {
 struct Core {
     node: Node,
     out: Outbox,
-    links: HashMap<LinkId, LinkIo>,
+    links: BTreeMap<LinkId, LinkIo>,
+    spare: tcp::Spare,
     dials: HashMap<DialId, Task<()>>,
     jobs: HashMap<JobId, Task<()>>,
     next_link: u64,
@@ -112,7 +113,8 @@ pub fn run(
     let core = Core {
         node,
         out,
-        links: HashMap::new(),
+        links: BTreeMap::new(),
+        spare: tcp::Spare::default(),
         dials: HashMap::new(),
         jobs: HashMap::new(),
         next_link: 0,
@@ -177,7 +179,7 @@ impl Loop {
             match output {
                 Output::Send { link, bytes } => {
                     if let Some(io) = core.links.get_mut(&link) {
-                        io.queue(&bytes, &core.out);
+                        io.queue(&bytes, &core.out, &mut core.spare);
                     }
                 }
                 Output::Line { client, kind, text } => {

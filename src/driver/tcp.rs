@@ -29,6 +29,29 @@ pub struct LinkIo {
     _tasks: [Task<()>; 2],
 }
 
+/// Buffers that have been written, for the next frames: without them every burst would take memory from the system and
+/// give it back.
+#[derive(Debug, Default)]
+pub struct Spare(Vec<Vec<u8>>);
+
+impl Spare {
+    /// Buffers kept at most: 2 MiB in all.
+    const MOST: usize = 32;
+
+    fn take(&mut self) -> Vec<u8> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    fn keep(&mut self, chunk: Option<Chunk>) {
+        if let Some(Chunk::Gathered(mut buffer)) = chunk
+            && self.0.len() < Self::MOST
+        {
+            buffer.clear();
+            self.0.push(buffer);
+        }
+    }
+}
+
 enum Chunk {
     Gathered(Vec<u8>),
     Shared(Arc<[u8]>),
@@ -56,7 +79,7 @@ impl LinkIo {
     }
 
     /// Adds bytes to be written.
-    pub fn queue(&mut self, bytes: &Bytes, out: &Outbox) {
+    pub fn queue(&mut self, bytes: &Bytes, out: &Outbox, spare: &mut Spare) {
         match bytes {
             Bytes::Large(shared) => self.queue.push_back(Chunk::Shared(shared.clone())),
             Bytes::Small(range) => {
@@ -65,7 +88,11 @@ impl LinkIo {
                     Some(Chunk::Gathered(chunk)) if chunk.len() + bytes.len() <= GATHER => {
                         chunk.extend_from_slice(bytes);
                     }
-                    _ => self.queue.push_back(Chunk::Gathered(bytes.to_vec())),
+                    _ => {
+                        let mut buffer = spare.take();
+                        buffer.extend_from_slice(bytes);
+                        self.queue.push_back(Chunk::Gathered(buffer));
+                    }
                 }
             }
         }
@@ -165,7 +192,8 @@ async fn write(this: Rc<Loop>, id: LinkId, stream: Rc<Async<TcpStream>>, wake: R
                     io.written += n;
                     if io.written >= chunk.bytes().len() {
                         io.written = 0;
-                        io.queue.pop_front();
+                        let chunk = io.queue.pop_front();
+                        core.spare.keep(chunk);
                     }
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}

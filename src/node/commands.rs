@@ -169,7 +169,7 @@ impl Node {
             (Some(_), Some(_)) => return refuse(ErrorCode::BadValue, "`peer` or `addr`, not both"),
             (None, None) => return refuse(ErrorCode::MissingField, "`peer` or `addr` is needed"),
             (Some(peer), None) => {
-                let Some(&id) = self.neighbours.get(peer.as_str()) else {
+                let Some(id) = self.neighbours.get(peer) else {
                     return refuse(ErrorCode::NotFound, format!("no neighbour `{}`", short(peer)));
                 };
                 let targets = self.targets.iter().filter(|(_, it)| it.state == State::Linked(id));
@@ -314,7 +314,7 @@ impl Node {
     }
 
     fn peers(&self, now: Now) -> result::Peers {
-        let mut ids: Vec<LinkId> = self.neighbours.values().copied().collect();
+        let mut ids: Vec<LinkId> = self.neighbours.iter().map(|it| it.link).collect();
         ids.sort_unstable();
         let peers = ids.iter().filter_map(|id| self.links.get(id)).filter_map(|link| {
             let peer = link.peer.as_ref()?;
@@ -545,7 +545,7 @@ impl Node {
 
     /// The neighbours' ids, for tests of whole networks.
     pub fn neighbour_ids(&self) -> Vec<Rc<str>> {
-        self.neighbours.keys().cloned().collect()
+        self.neighbours.iter().map(|it| it.id.clone()).collect()
     }
 }
 

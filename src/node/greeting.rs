@@ -43,7 +43,7 @@ impl Node {
         if peer.id == self.id {
             return self.greeted_by_own_id(now, id, incoming, hello_id.as_deref(), out);
         }
-        let first = self.neighbours.get(&peer.id).copied();
+        let first = self.neighbours.get(&peer.id);
         if let Some(first) = first {
             return self.settle(now, id, first, peer, incoming, out);
         }
@@ -126,7 +126,7 @@ impl Node {
     pub(super) fn promote(&mut self, now: Now, first: LinkId, second: LinkId, out: &mut Outbox) {
         let Some(link) = self.links.get_mut(&second) else { return };
         let Some(peer) = &link.peer else { return };
-        self.neighbours.insert(peer.id.clone(), second);
+        self.neighbours.insert(peer, second);
         (link.stage, link.since) = (Stage::Up, now.mono);
         link.next_ping = peer.pings.then_some(now.mono);
         for target in self.targets.values_mut() {
@@ -143,8 +143,8 @@ impl Node {
         (link.stage, link.since) = (Stage::Up, now.mono);
         let (target, addr, direction) = (link.target.clone(), link.addr.to_string(), link.direction);
         let (username, level) = (peer.username.clone(), peer.level);
+        self.neighbours.insert(&peer, id);
         link.peer = Some(peer);
-        self.neighbours.insert(peer_id.clone(), id);
         let event = PeerUp { peer: &peer_id, username: &username, addr: &addr, direction, level, secure: false };
         self.emit(&Event::PeerUp(event), out);
         if pings {

@@ -66,6 +66,57 @@ pub enum Stage {
     Leaving { until: Instant, hears: bool },
 }
 
+/// The neighbours, and the link that is used with each: a short list, sorted by id, since every message walks it.
+#[derive(Debug, Default)]
+pub struct Neighbours(Vec<Neighbour>);
+
+/// A neighbour, as a message needs to know it.
+#[derive(Debug, Clone)]
+pub struct Neighbour {
+    pub id: Rc<str>,
+    pub link: LinkId,
+    /// Whether it speaks level 2.
+    pub ours: bool,
+}
+
+impl Neighbours {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn get(&self, id: &str) -> Option<LinkId> {
+        let at = self.place(id).ok()?;
+        self.at(at).map(|it| it.link)
+    }
+
+    pub fn at(&self, place: usize) -> Option<&Neighbour> {
+        self.0.get(place)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Neighbour> {
+        self.0.iter()
+    }
+
+    /// Adds a neighbour, or gives one another link.
+    pub fn insert(&mut self, peer: &Peer, link: LinkId) {
+        let neighbour = Neighbour { id: peer.id.clone(), link, ours: peer.level >= 2 };
+        match self.place(&peer.id) {
+            Ok(at) => self.0[at] = neighbour,
+            Err(at) => self.0.insert(at, neighbour),
+        }
+    }
+
+    pub fn remove(&mut self, id: &str) {
+        if let Ok(at) = self.place(id) {
+            self.0.remove(at);
+        }
+    }
+
+    fn place(&self, id: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|it| (*it.id).cmp(id))
+    }
+}
+
 /// Who is at the other end.
 #[derive(Debug)]
 pub struct Peer {

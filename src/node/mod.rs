@@ -47,7 +47,7 @@ use dial::Target;
 pub use dial::read_addr;
 pub use ending::EXIT_OUTPUT_CLOSED;
 use ending::Phase;
-use links::Link;
+use links::{Link, Neighbours};
 pub use outbox::{Bytes, ClientId, DialId, JobId, LinkId, LogLevel, Outbox, Output};
 pub use pending::seq_at;
 
@@ -199,7 +199,7 @@ pub struct Node {
 
     links: BTreeMap<LinkId, Link>,
     /// The link that is used with each neighbour.
-    neighbours: BTreeMap<Rc<str>, LinkId>,
+    neighbours: Neighbours,
     targets: BTreeMap<String, Target>,
     dials: BTreeMap<DialId, String>,
     next_dial: u64,
@@ -251,7 +251,7 @@ impl Node {
             started: now.mono,
             phase: Phase::Running,
             links: BTreeMap::new(),
-            neighbours: BTreeMap::new(),
+            neighbours: Neighbours::default(),
             targets: BTreeMap::new(),
             dials: BTreeMap::new(),
             next_dial: 0,

@@ -158,7 +158,7 @@ impl Node {
         again: bool,
         out: &mut Outbox,
     ) {
-        if self.neighbours.len() < 2 && self.neighbours.contains_key(via) {
+        if self.neighbours.len() < 2 && self.neighbours.get(via).is_some() {
             return;
         }
         let bytes = out.write(|buffer| view.relay(left - 1, ttl0, buffer));
@@ -195,23 +195,23 @@ impl Node {
     ) -> Handed {
         let mut to = 0;
         let mut missed = Vec::new();
-        // The table of neighbours does not change in between; walked by place, so that queueing may borrow all else.
-        let mut next = self.neighbours.first_key_value().map(|(peer, id)| (peer.clone(), *id));
-        while let Some((peer, id)) = next {
-            let after = (std::ops::Bound::Excluded(peer.clone()), std::ops::Bound::Unbounded);
-            let level = || self.links.get(&id).and_then(|link| link.peer.as_ref()).map_or(0, |peer| peer.level);
-            if but == Some(&peer) || (only_ours && level() < 2) {
-            } else if !self.queue(now, id, bytes, out) {
-                missed.push(peer);
-            } else {
-                to += 1;
-                if let Some(trace) = self.traces.get_mut(number)
-                    && trace.links.len() < self.config.max_links
-                {
-                    trace.links.push((peer, now.mono, false));
-                }
+        // Queueing does not change the list.
+        for place in 0..self.neighbours.len() {
+            let Some(neighbour) = self.neighbours.at(place) else { break };
+            if but == Some(&neighbour.id) || (only_ours && !neighbour.ours) {
+                continue;
             }
-            next = self.neighbours.range::<Rc<str>, _>(after).next().map(|(peer, id)| (peer.clone(), *id));
+            let (peer, link) = (neighbour.id.clone(), neighbour.link);
+            if !self.queue(now, link, bytes, out) {
+                missed.push(peer);
+                continue;
+            }
+            to += 1;
+            if let Some(trace) = self.traces.get_mut(number)
+                && trace.links.len() < self.config.max_links
+            {
+                trace.links.push((peer, now.mono, false));
+            }
         }
         self.counters.copies_out += to as u64;
         Handed { to, missed }
