@@ -277,6 +277,8 @@ impl Node {
         }
         let room = args.room.as_deref().unwrap_or(&self.room);
         if self.keys.get(room).is_some_and(|keys| keys.deriving > 0) {
+            // That comes by itself, whatever the time.
+            pending.deadline = None;
             return Some(pending);
         }
         if links < min_links {
