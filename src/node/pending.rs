@@ -170,11 +170,18 @@ impl Node {
                 {
                     client.blocked = Some(pending);
                 }
-                let aside = self.clients.get_mut(&id).map(|client| std::mem::take(&mut client.aside));
-                let still: Vec<Pending> =
-                    aside.into_iter().flatten().filter_map(|pending| self.go_on(now, id, pending, out)).collect();
-                if let Some(client) = self.clients.get_mut(&id) {
-                    client.aside.splice(0..0, still);
+                // One at a time, the others staying where an end that one of them brings about finds them.
+                let asides = self.clients.get(&id).map_or(0, |client| client.aside.len());
+                for _ in 0..asides {
+                    let Some(client) = self.clients.get_mut(&id).filter(|client| !client.aside.is_empty()) else {
+                        break;
+                    };
+                    let pending = client.aside.remove(0);
+                    if let Some(pending) = self.go_on(now, id, pending, out)
+                        && let Some(client) = self.clients.get_mut(&id)
+                    {
+                        client.aside.push(pending);
+                    }
                 }
             }
         }
