@@ -6,7 +6,7 @@ use std::time::Duration;
 use argh::FromArgs;
 
 use crate::api::EventKind;
-use crate::api::command::MAX_NAME;
+use crate::api::arguments::MAX_NAME;
 use crate::node::LogLevel;
 use crate::wire::limits::{MAX_HISTORY_BYTES, MAX_LINKS, MAX_LINKS_PER_ADDR, MAX_ROOMS, MAX_TARGETS};
 

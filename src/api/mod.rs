@@ -4,11 +4,13 @@
 //! protocol's only definition: they parse the input, print the output, and make the JSON Schema that
 //! `p2p-chat schema` prints, so that none of the three can drift from the others.
 //!
-//! - [`command`]: a line of input to a [`Request`], with an error code for everything that can be wrong with it
+//! - [`command`]: a line of input to a [`Request`], with an error code for everything that can be wrong with it;
+//!   [`arguments`]: what may stand in it
 //! - [`event`]: what the node says, [`result`]: what it answers, [`error`]: how it refuses
 //! - [`line`]: the one way JSON becomes output (terminal controls escaped)
 //! - [`schema`], [`help`]: the protocol described by itself
 
+pub mod arguments;
 pub mod command;
 pub mod error;
 pub mod event;
@@ -17,7 +19,8 @@ pub mod line;
 pub mod result;
 pub mod schema;
 
-pub use command::{Command, CommandId, Name, Request};
+pub use arguments::Name;
+pub use command::{Command, CommandId, Request};
 pub use error::{ApiError, ErrorCode};
 pub use event::{Event, EventKind};
 

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::command::Scheme;
+use super::arguments::Scheme;
 use super::event::{Direction, DropCause, EventKind, Limits};
 
 /// Of `connect`.

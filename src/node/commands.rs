@@ -13,10 +13,11 @@ use super::links::Stage;
 use super::outbox::ClientId;
 use super::pending::{MAX_ANSWER, Pending, Wait, What};
 use super::{JobId, LinkId, Node, Now, Outbox, Output};
-use crate::api::command::{
-    Command, ConnectArgs, DisconnectArgs, EventsArgs, HistoryArgs, KeyArgs, ListenArgs, MAX_TEXT, Pattern, RoomArgs,
-    SendArgs, TraceArgs, WaitArgs,
+use crate::api::arguments::{
+    ConnectArgs, DisconnectArgs, EventsArgs, HistoryArgs, KeyArgs, ListenArgs, MAX_TEXT, Pattern, RoomArgs, SendArgs,
+    TraceArgs, WaitArgs,
 };
+use crate::api::command::Command;
 use crate::api::error::ApiError;
 use crate::api::event::{ByeReason, LinkCode};
 use crate::api::{ErrorCode, EventKind, Request, result};

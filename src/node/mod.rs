@@ -371,12 +371,12 @@ impl Node {
 
 /// The bounds, for `ready` and `status`.
 fn limits_of(config: &Config) -> crate::api::event::Limits {
-    use crate::api::command;
+    use crate::api::{arguments, command};
     crate::api::event::Limits {
         line_bytes: command::MAX_LINE,
-        text_bytes: command::MAX_TEXT,
-        name_bytes: command::MAX_NAME,
-        meta_bytes: command::MAX_META,
+        text_bytes: arguments::MAX_TEXT,
+        name_bytes: arguments::MAX_NAME,
+        meta_bytes: arguments::MAX_META,
         links: config.max_links,
         rooms: limits::MAX_ROOMS,
         history_per_room: limits::MAX_HISTORY_PER_ROOM,

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::clients::{Client, Head, Logged};
 use super::outbox::{ClientId, JobId};
 use super::{Node, Now, Outbox};
-use crate::api::command::{Pattern, Scheme, SendArgs};
+use crate::api::arguments::{Pattern, Scheme, SendArgs};
 use crate::api::error::ApiError;
 use crate::api::{ErrorCode, result};
 use crate::wire::limits::DIAL_TIME;
