@@ -73,7 +73,9 @@ fn run_node(run: Run) -> u8 {
         }
     };
     drop(errors);
-    threads.finish();
+    if !threads.finish() && exit == 0 {
+        return crate::node::EXIT_OUTPUT_CLOSED;
+    }
     exit
 }
 

@@ -30,6 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Threads {
     reader: Option<JoinHandle<()>>,
     watcher: Option<JoinHandle<()>>,
+    writer: Option<JoinHandle<io::Result<()>>>,
     output: Arc<Queue>,
     progress: Receiver<()>,
     errors: Option<(SyncSender<String>, Receiver<()>)>,
@@ -50,7 +51,7 @@ pub fn start() -> io::Result<(Stdio, Threads)> {
     let for_reader = stopped.try_clone()?;
     let reader = named("stdin").spawn(move || read(&for_reader, &to_loop))?;
     let (queue, closed) = (output.clone(), notice.clone());
-    named("stdout").spawn(move || write(&queue, &closed, &progressed))?;
+    let writer = named("stdout").spawn(move || write(&queue, &closed, &progressed))?;
     let watcher = named("stdout-watch").spawn(move || {
         if unix::wait_until_closed(&stopped) {
             let _ = notice.send_blocking(Notice::OutputClosed);
@@ -66,20 +67,24 @@ pub fn start() -> io::Result<(Stdio, Threads)> {
     let stderr = Stderr(errors.clone());
     let stdio = Stdio { requests, output: output.clone(), notices, errors: stderr };
     let errors = Some((errors, errors_done));
-    Ok((stdio, Threads { reader: Some(reader), watcher: Some(watcher), output, progress, errors, stop }))
+    let (reader, watcher, writer) = (Some(reader), Some(watcher), Some(writer));
+    Ok((stdio, Threads { reader, watcher, writer, output, progress, errors, stop }))
 }
 
 impl Threads {
-    /// Writes what is left, for as long as somebody reads, and ends the threads.
-    pub fn finish(mut self) {
+    /// Writes what is left, for as long as somebody reads, and ends the threads. False if stdout could not be written.
+    pub fn finish(mut self) -> bool {
         self.output.close();
-        loop {
+        let written = loop {
             match self.progress.recv_timeout(PATIENCE) {
                 Ok(()) => {}
-                // Done, or nobody reads: that thread ends with the process.
-                Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => {
+                    break !matches!(self.writer.take().map(JoinHandle::join), Some(Ok(Err(_)) | Err(_)));
+                }
+                // Nobody reads: that thread ends with the process.
+                Err(RecvTimeoutError::Timeout) => break true,
             }
-        }
+        };
         self.stop.now();
         for thread in [self.reader.take(), self.watcher.take()].into_iter().flatten().filter(|_| unix::JOINABLE) {
             let _ = thread.join();
@@ -88,6 +93,7 @@ impl Threads {
             drop(errors);
             let _ = done.recv_timeout(PATIENCE);
         }
+        written
     }
 }
 
@@ -181,13 +187,13 @@ impl Lines {
 }
 
 /// Writes lines until there will be none, telling the loop and whoever waits for the end how it goes.
-fn write(queue: &Queue, notice: &Sender<Notice>, progress: &SyncSender<()>) {
+fn write(queue: &Queue, notice: &Sender<Notice>, progress: &SyncSender<()>) -> io::Result<()> {
     let mut buffer = Vec::new();
     let mut last_lag_lines = 0;
     while queue.wait(&mut buffer) {
-        if unix::write_all(&buffer).is_err() {
+        if let Err(e) = unix::write_all(&buffer) {
             let _ = notice.send_blocking(Notice::OutputClosed);
-            return;
+            return Err(e);
         }
         buffer.clear();
         let _ = progress.try_send(());
@@ -198,6 +204,7 @@ fn write(queue: &Queue, notice: &Sender<Notice>, progress: &SyncSender<()>) {
             let _ = notice.try_send(Notice::Room { lag_lines });
         }
     }
+    Ok(())
 }
 
 /// What needs poll(2): a read or a wait that can be told to end.
