@@ -25,6 +25,8 @@ const SEEDED_STEP: u64 = 1000;
 #[derive(Debug)]
 pub struct Clock {
     chance: ChaCha12Rng,
+    /// For the ids of our messages alone: they must not depend on how many pings there were.
+    messages: ChaCha12Rng,
     secrets: ChaCha12Rng,
     /// The next seeded stamp, with a seed.
     seeded: Option<u64>,
@@ -41,7 +43,9 @@ impl Clock {
             Some(seed) => Sha256::new().chain_update(seed.to_be_bytes()).chain_update(name).finalize().into(),
             None => from_system,
         };
-        Self { chance: ChaCha12Rng::from_seed(chance), secrets, seeded: seed.map(|_| SEEDED_START) }
+        let mut chance = ChaCha12Rng::from_seed(chance);
+        let messages = ChaCha12Rng::from_rng(&mut chance);
+        Self { chance, messages, secrets, seeded: seed.map(|_| SEEDED_START) }
     }
 
     /// The time to write into a message or an event, in milliseconds since 1970.
@@ -57,13 +61,12 @@ impl Clock {
 
     /// A new random UUID (version 4), in its text form.
     pub fn uuid(&mut self) -> String {
-        let mut bytes = [0; 16];
-        self.chance.fill_bytes(&mut bytes);
-        uuid::Builder::from_random_bytes(bytes)
-            .into_uuid()
-            .hyphenated()
-            .encode_lower(&mut Uuid::encode_buffer())
-            .to_owned()
+        uuid(&mut self.chance)
+    }
+
+    /// The id of a message of our own, the same.
+    pub fn message_id(&mut self) -> String {
+        uuid(&mut self.messages)
     }
 
     /// A random number.
@@ -91,6 +94,13 @@ impl Clock {
         let share = (self.number() >> 11) as f64 / (1_u64 << 53) as f64;
         mean.mul_f64(0.5 + share)
     }
+}
+
+fn uuid(chance: &mut ChaCha12Rng) -> String {
+    let mut bytes = [0; 16];
+    chance.fill_bytes(&mut bytes);
+    let id = uuid::Builder::from_random_bytes(bytes).into_uuid();
+    id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned()
 }
 
 /// Milliseconds since 1970 as RFC 3339, UTC.

@@ -213,7 +213,7 @@ impl Node {
         if args.encrypted && key.is_none() {
             return refuse(ErrorCode::NoKey, format!("room `{}` has no key here: set one with `key`", short(&room)));
         }
-        let id = args.message.map_or_else(|| self.clock.uuid(), |id| id.hyphenated().to_string());
+        let id = args.message.map_or_else(|| self.clock.message_id(), |id| id.hyphenated().to_string());
         let number = match self.seen.insert(&id, MAX_TTL) {
             Ok(number) => number,
             Err(_) => {
