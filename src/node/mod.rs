@@ -97,6 +97,7 @@ pub struct Config {
 
 /// What happened.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "made and taken in one call, never stored")]
 pub enum Input<'a> {
     /// A peer has dialled us.
     Accepted {
