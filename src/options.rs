@@ -46,7 +46,7 @@ pub struct Options {
     #[argh(option, arg_name = "host:port")]
     pub connect: Vec<String>,
 
-    /// the user name (user-<port>)
+    /// the user name (user-PORT)
     #[argh(option, arg_name = "name")]
     pub username: Option<String>,
 

@@ -7,7 +7,7 @@
 //! - [`command`]: a line of input to a [`Request`], with an error code for everything that can be wrong with it;
 //!   [`arguments`]: what may stand in it
 //! - [`event`]: what the node says, [`result`]: what it answers, [`error`]: how it refuses
-//! - [`line`]: the one way JSON becomes output (terminal controls escaped)
+//! - [`mod@line`]: the one way JSON becomes output (terminal controls escaped)
 //! - [`schema`], [`help`]: the protocol described by itself
 
 pub mod arguments;
