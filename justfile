@@ -1,0 +1,67 @@
+# Recipes for those who have just (https://just.systems); each is a line that works without it.
+
+# list the recipes
+@default:
+    {{ just_executable() }} --list --unsorted
+
+# show messages finding their way over real nodes (--nodes N, --svg FILE, --keep DIR)
+demo *arguments:
+    scripts/demo {{ arguments }}
+
+# run all tests, or those of the program whose names contain a word
+test *arguments:
+    scripts/test {{ arguments }}
+
+# run what has to hold before a change is taken
+ci:
+    .ci/run
+
+# build the program: target/release/p2p-chat
+build:
+    cargo build --release --locked
+
+# run a node, its commands coming from the terminal (just run --port 5000 --username Alice)
+run *arguments:
+    cargo run --release --locked --quiet -- {{ arguments }}
+
+# measure the node beside its yardsticks, in under 3 minutes (--help for the options)
+bench *arguments:
+    cargo bench --locked --bench node -- {{ arguments }}
+
+# format the source
+fmt:
+    cargo fmt
+
+# look for mistakes in the source and in the scripts
+lint:
+    cargo clippy --locked --all-targets -- -D warnings
+    shellcheck $(grep -lE '^#!.*bash|^# shellcheck shell=bash' scripts/* .ci/*)
+
+# accept the transcripts that have changed: look at the difference that git shows
+snapshots:
+    INSTA_UPDATE=always cargo test --locked --test it
+    git diff --stat -- tests
+
+# simulate so many random networks, on every processor
+soak networks="10000":
+    SIM_RUNS={{ networks }} cargo test --release --locked --lib sim::
+
+# draw the way of a message as SVG, from logs (--message ID, --out FILE)
+trace *arguments:
+    scripts/trace {{ arguments }}
+
+# run the commands that the README shows
+readme:
+    scripts/readme-check
+
+# print the JSON Schema of the line protocol
+schema:
+    cargo run --release --locked --quiet -- schema
+
+# make the source's documentation and open it
+docs:
+    cargo doc --locked --no-deps --document-private-items --open
+
+# install what is missing here for work on it
+setup:
+    scripts/setup ci
