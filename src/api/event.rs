@@ -528,7 +528,7 @@ mod tests {
         for &kind in EventKind::ALL {
             assert_eq!(serde_json::to_value(kind).expect("a name"), kind.name());
             assert_eq!(EventKind::from_name(kind.name()), Some(kind));
-            let example: serde_json::Value = serde_json::from_str(kind.example()).expect(kind.example());
+            let example: serde_json::Value = serde_json::from_str(kind.example()).expect("JSON");
             assert_eq!(example["event"], kind.name());
         }
     }
