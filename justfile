@@ -42,9 +42,9 @@ snapshots:
     INSTA_UPDATE=always cargo test --locked --test it
     git diff --stat -- tests
 
-# simulate so many random networks, on every processor
-soak networks="10000":
-    SIM_RUNS={{ networks }} cargo test --release --locked --lib sim::
+# put so many random networks, and as many random lives of one node, through the simulator: some minutes
+soak runs="2000":
+    SIM_RUNS={{ runs }} CHAOS_RUNS={{ runs }} cargo test --release --locked --lib -- sim:: node::tests::
 
 # draw the way of a message as SVG, from logs (--message ID, --out FILE)
 trace *arguments:

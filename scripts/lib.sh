@@ -11,7 +11,7 @@
 #   net_close                                             # the nodes end in good order; net_begin's trap needs no call
 #
 # Nothing here sleeps or polls: a wait is woken by the line that it waits for, and its deadline only serves to fail.
-# Needs bash 4.4, jq and coreutils. To be sourced under `set -euo pipefail`.
+# Needs bash 4.4, jq 1.6, and GNU coreutils and sed. To be sourced under `set -euo pipefail`.
 #
 # The environment: P2P_CHAT (the program to run: then nothing is built), P2P_PROFILE (`release`, or `dev`),
 # P2P_DEADLINE (seconds that a wait may take: 20), NO_COLOR.

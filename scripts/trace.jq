@@ -1,5 +1,5 @@
 # The picture that `scripts/trace` draws: the message's tree from left to right, a column a hop, its author on the left.
-include "net";
+# It is read after net.jq, as one program: jq 1.7 fails at modules that include others.
 
 # ------------------------------------------------------------------------------------------------------------- layout
 

@@ -181,6 +181,9 @@ fn a_chain_of_three() {
     t.awaits(&mut carol, "message", json!({}));
     t.about("And an answer back, in a room that Bob does not show");
     t.types(&mut carol, r#"{"cmd":"send","text":"Over here","room":"ops","meta":{"reply":true},"confirm":1}"#);
+    // Alice does not show the room yet. What she does show, sent behind it, tells that it has come.
+    t.types(&mut carol, r#"{"cmd":"send","text":"Look into ops","confirm":1}"#);
+    t.awaits(&mut alice, "message", json!({ "text": "Look into ops" }));
     t.types(&mut alice, r#"{"cmd":"room","name":"ops"}"#);
     t.types(&mut carol, r#"{"cmd":"send","text":"Now?","room":"ops","confirm":1}"#);
     t.awaits(&mut alice, "message", json!({ "text": "Now?" }));
