@@ -10,7 +10,8 @@
 #   node_await alice '.event == "message" and .text == "hi"'
 #   net_close                                             # the nodes end in good order; net_begin's trap needs no call
 #
-# Nothing here sleeps or polls: a wait is woken by the line that it waits for, and its deadline only serves to fail.
+# Nothing here sleeps: a wait is woken by the line that it waits for, and its deadline only serves to fail. (Only for a
+# node's death does tail look, ten times a second.)
 # Needs bash 4.4, jq 1.6, and GNU coreutils and sed. To be sourced under `set -euo pipefail`.
 #
 # The environment: P2P_CHAT (the program to run: then nothing is built), P2P_PROFILE (`release`, or `dev`),
