@@ -249,15 +249,9 @@ impl Node {
         self.tell_missed((&id, Some(&room), &from, None), &handed.missed, out);
         let links = handed.to;
         self.counters.sent += 1;
-        self.keep_own(&room, stamp, &frame);
-        Ok(result::Sent { message: id, room, links, confirmed: 0, duplicate: false })
-    }
-
-    fn keep_own(&mut self, room: &str, received_at: u64, frame: &[u8]) {
         let body = frame.get(PREFIX..).unwrap_or_default();
-        let kept = Kept { pos: 0, received_at, hops: 0, via: None, frame: body.into() };
-        let (active, listen, keys) = (&self.room, &self.listen, &self.keys);
-        self.history.keep(room, kept, |it| it == active || it == room || listen.contains(it) || keys.contains_key(it));
+        self.keep(&room, Kept { pos: 0, received_at: stamp, hops: 0, via: None, frame: body.into() });
+        Ok(result::Sent { message: id, room, links, confirmed: 0, duplicate: false })
     }
 
     fn change_room(&mut self, args: RoomArgs) -> result::RoomChanged {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::links::Stage;
+use super::links::{Link, Peer, Stage};
 use super::{LinkId, Node, Now, Outbox};
 use crate::api::event::{DropCause, Event, Renamed};
 use crate::wire::limits::PING_EVERY;
@@ -16,6 +16,12 @@ impl Node {
     fn tell(&mut self, now: Now, id: LinkId, message: &Message<'_>, out: &mut Outbox) {
         let bytes = out.write(|buffer| outgoing::frame(message, buffer));
         self.queue(now, id, &bytes, out);
+    }
+
+    /// The links of the neighbours that can do something.
+    fn links_of_those(&self, can: impl Fn(&Peer) -> bool) -> Vec<LinkId> {
+        let can = |link: &Link| link.stage == Stage::Up && link.peer.as_ref().is_some_and(&can);
+        self.links.iter().filter(|(_, link)| can(link)).map(|(id, _)| *id).collect()
     }
 
     /// Pings a neighbour, and plans the next ping.
@@ -78,10 +84,7 @@ impl Node {
 
     /// Asks every neighbour that can tell whether it took a message.
     pub(super) fn ask_to_confirm(&mut self, now: Now, message: &str, out: &mut Outbox) {
-        let can =
-            |link: &super::links::Link| link.stage == Stage::Up && link.peer.as_ref().is_some_and(|peer| peer.confirms);
-        let links: Vec<LinkId> = self.links.iter().filter(|(_, link)| can(link)).map(|(id, _)| *id).collect();
-        for link in links {
+        for link in self.links_of_those(|peer| peer.confirms) {
             let id = self.clock.uuid();
             self.tell(now, link, &Message::Confirm { id: &id, message }, out);
         }
@@ -121,11 +124,8 @@ impl Node {
 
     /// Tells every neighbour that can hear it our new user name.
     pub(super) fn tell_username(&mut self, now: Now, out: &mut Outbox) {
-        let can =
-            |link: &super::links::Link| link.stage == Stage::Up && link.peer.as_ref().is_some_and(|peer| peer.nicks);
-        let links: Vec<LinkId> = self.links.iter().filter(|(_, link)| can(link)).map(|(id, _)| *id).collect();
         let username = self.username.clone();
-        for link in links {
+        for link in self.links_of_those(|peer| peer.nicks) {
             let id = self.clock.uuid();
             self.tell(now, link, &Message::Nick { id: &id, username: &username }, out);
         }

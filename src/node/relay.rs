@@ -26,6 +26,19 @@ struct Header<'a> {
     is_chat: bool,
 }
 
+/// A copy of a message that came from a neighbour.
+struct Arrival<'m> {
+    view: &'m View<'m>,
+    header: &'m Header<'m>,
+    /// The neighbour.
+    via: Rc<str>,
+    /// The message's number among those seen.
+    number: u64,
+    /// Forwards that this copy has left, and what it started with.
+    left: u8,
+    ttl0: u8,
+}
+
 /// How a message was handed out.
 pub struct Handed {
     /// To how many neighbours.
@@ -66,7 +79,7 @@ impl Node {
             return self.count_drop(DropCause::Ignored);
         }
         match header(&view, is_chat) {
-            Ok(header) => self.message_came(now, id, &view, &header, ttl, frame, out),
+            Ok(header) => self.message_came(now, id, &view, &header, ttl, out),
             Err(refusal) => self.refused(now, id, refusal, out),
         }
     }
@@ -78,7 +91,6 @@ impl Node {
         }
     }
 
-    #[allow(clippy::too_many_arguments, reason = "all of it is one message")]
     fn message_came(
         &mut self,
         now: Now,
@@ -86,7 +98,6 @@ impl Node {
         view: &View<'_>,
         header: &Header<'_>,
         ttl: Ttl,
-        frame: &[u8],
         out: &mut Outbox,
     ) {
         let Some(via) = self.links.get(&link).and_then(|link| link.peer.as_ref()).map(|peer| peer.id.clone()) else {
@@ -102,7 +113,8 @@ impl Node {
             Err(entry) => {
                 let (number, best) = (entry.number, entry.best_ttl);
                 entry.best_ttl = best.max(left);
-                return self.copy_came(now, view, header, &via, number, (best, left, ttl0), out);
+                let copy = Arrival { view, header, via, number, left, ttl0 };
+                return self.copy_came(now, &copy, best, out);
             }
         };
         self.counters.received += 1;
@@ -112,64 +124,45 @@ impl Node {
         if let Some(username) = header.username.as_deref().filter(|_| *header.from == *via) {
             self.neighbour_is_named(link, username, out);
         }
+        let first = Arrival { view, header, via, number, left, ttl0 };
         if left > 1 {
-            self.pass_on(now, view, header, &via, number, (left, ttl0), false, out);
+            self.pass_on(now, &first, false, out);
         }
         if header.is_chat {
-            let kept = Kept { pos: 0, received_at, hops, via: Some(via), frame: frame.into() };
+            let kept = Kept { pos: 0, received_at, hops, via: Some(first.via), frame: view.bytes().into() };
             self.show(view, header, number, kept, out);
         }
     }
 
     /// A copy of a message that has been taken. It goes no further, unless an earlier copy came by so long a way that it
     /// may have died near here while this one has more forwards left: see [`TTL_NEAR_END`].
-    #[allow(clippy::too_many_arguments, reason = "all of it is one message")]
-    fn copy_came(
-        &mut self,
-        now: Now,
-        view: &View<'_>,
-        header: &Header<'_>,
-        via: &Rc<str>,
-        number: u64,
-        (best, left, ttl0): (u8, u8, u8),
-        out: &mut Outbox,
-    ) {
+    fn copy_came(&mut self, now: Now, copy: &Arrival<'_>, best: u8, out: &mut Outbox) {
         self.counters.duplicates += 1;
-        if let Some(trace) = self.traces.get_mut(number) {
+        if let Some(trace) = self.traces.get_mut(copy.number) {
             trace.copies += 1;
         }
-        if best < TTL_NEAR_END && left > best && left > 1 {
-            self.pass_on(now, view, header, via, number, (left, ttl0), true, out);
+        if best < TTL_NEAR_END && copy.left > best && copy.left > 1 {
+            self.pass_on(now, copy, true, out);
         }
-        self.tell_dropped(header, Some(via), DropCause::Duplicate, out);
+        self.tell_dropped(copy.header, Some(&copy.via), DropCause::Duplicate, out);
     }
 
     /// Passes a message on to every neighbour but the one it came from; a second time only to those that are ours,
     /// since an original ignores what it has seen.
-    #[allow(clippy::too_many_arguments, reason = "all of it is one message")]
-    fn pass_on(
-        &mut self,
-        now: Now,
-        view: &View<'_>,
-        header: &Header<'_>,
-        via: &Rc<str>,
-        number: u64,
-        (left, ttl0): (u8, u8),
-        again: bool,
-        out: &mut Outbox,
-    ) {
+    fn pass_on(&mut self, now: Now, copy: &Arrival<'_>, again: bool, out: &mut Outbox) {
+        let Arrival { view, header, via, number, left, ttl0 } = copy;
         if self.neighbours.len() < 2 && self.neighbours.get(via).is_some() {
             return;
         }
-        let bytes = out.write(|buffer| view.relay(left - 1, ttl0, buffer));
-        let Handed { to, missed } = self.hand_out(now, number, Some(via), again, &bytes, out);
+        let bytes = out.write(|buffer| view.relay(left - 1, *ttl0, buffer));
+        let Handed { to, missed } = self.hand_out(now, *number, Some(via), again, &bytes, out);
         self.tell_missed((&header.id, header.room.as_deref(), &header.from, Some(via)), &missed, out);
         if to == 0 {
             return;
         }
         self.counters.forwarded += u64::from(!again);
         if self.is_wanted(crate::api::EventKind::Forwarded) {
-            let handed = self.traces.get_mut(number).map(|trace| trace.links.iter().rev().take(to)).into_iter();
+            let handed = self.traces.get_mut(*number).map(|trace| trace.links.iter().rev().take(to)).into_iter();
             let mut to: Vec<Rc<str>> = handed.flatten().map(|(peer, ..)| peer.clone()).collect();
             to.reverse();
             let event = Forwarded {
@@ -231,17 +224,19 @@ impl Node {
         }
     }
 
+    /// Keeps a message. Rooms that are shown or have a key are not forgotten for the sake of a new one.
+    pub(super) fn keep(&mut self, room: &str, kept: Kept) -> Option<u64> {
+        let (active, listen, keys) = (&self.room, &self.listen, &self.keys);
+        self.history.keep(room, kept, |it| it == active || listen.contains(it) || keys.contains_key(it))
+    }
+
     /// Keeps a chat message, and shows it if its room is shown.
     fn show(&mut self, view: &View<'_>, header: &Header<'_>, number: u64, kept: Kept, out: &mut Outbox) {
         let Some(room) = header.room.as_deref() else { return };
         let shown = self.is_shown(room);
-        let mut for_event = shown.then(|| Kept { frame: Box::default(), ..kept.clone() });
-        let pos = {
-            let (active, listen, keys) = (&self.room, &self.listen, &self.keys);
-            let pinned = |room: &str| room == active || listen.contains(room) || keys.contains_key(room);
-            self.history.keep(room, kept, pinned)
-        };
-        let Some(pos) = pos else {
+        let (received_at, hops, via) = (kept.received_at, kept.hops, kept.via.clone());
+        let mut for_event = shown.then(|| Kept { pos: 0, received_at, hops, via, frame: Box::default() });
+        let Some(pos) = self.keep(room, kept) else {
             if let Some(trace) = self.traces.get_mut(number) {
                 trace.dropped = Some(DropCause::TooManyRooms);
             }

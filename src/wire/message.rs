@@ -250,6 +250,11 @@ impl<'a> View<'a> {
         from.deserialize_map(Read)
     }
 
+    /// The frame.
+    pub const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// How many links it has crossed when it comes from a neighbour, and the `ttl0` that says so further on.
     ///
     /// A level 1 message has no `ttl0`: the first node of ours that it reaches counts as the first hop, and adds it.
