@@ -84,3 +84,34 @@ pub const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// A late copy with more `ttl` left is passed on again while the best copy so far had less than this left: so every
 /// node within so many hops is reached, however the delays of the links make a long way faster than a short one.
 pub const TTL_NEAR_END: u8 = 8;
+
+/// Members of the voice of a room, this node left out of the count.
+pub const MAX_VOICE_MEMBERS: usize = 64;
+/// Members of voice known in all rooms. A guess: sixteen full rooms.
+pub const MAX_VOICE_KNOWN: usize = 1024;
+/// A member that is not linked and whose datagrams have stopped for so long is gone.
+pub const VOICE_GONE: Duration = Duration::from_secs(10);
+/// How often a member says again that it is there, for those who came later and whom its answer to a join missed.
+pub const VOICE_REJOIN: Duration = Duration::from_secs(30);
+/// A member of level 2 that was never heard or linked, and has not said again for so long that it is there, is gone:
+/// three times [`VOICE_REJOIN`] and some.
+pub const VOICE_FORGET: Duration = Duration::from_secs(100);
+/// The same for a member of level 1, which does not say it again. A guess.
+pub const VOICE_FORGET_ORIGINAL: Duration = Duration::from_secs(600);
+/// How often a member from whom nothing else goes to another sends it a sign of life. The original's.
+pub const VOICE_SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+/// An address from which datagrams come is believed in place of the announced one when that has been silent for so long.
+pub const VOICE_SOURCE_AFTER: Duration = Duration::from_secs(2);
+/// How long an echo counts. RFC 7675, 5.1.
+pub const CONSENT_TIME: Duration = Duration::from_secs(30);
+/// How often an address that has echoed is challenged again. RFC 7675, 5.1.
+pub const CONSENT_EVERY: Duration = Duration::from_secs(5);
+/// How soon an address that has not echoed is challenged again.
+pub const CHALLENGE_EVERY: Duration = Duration::from_millis(500);
+/// Challenges to one IP address that may stay without echo, ever. With headers each has 45 bytes with IPv4, 65 with IPv6: so
+/// less than 4 KiB reach a victim, however many joins name it.
+pub const MAX_CHALLENGES: u32 = 60;
+/// Challenges without echo for the sake of one member: so that one that can't be reached leaves room for others.
+pub const MAX_TRIES: u32 = 10;
+/// IP addresses whose challenges are counted. When it is full, others are not challenged. A guess.
+pub const MAX_CHALLENGED: usize = 4096;

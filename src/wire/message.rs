@@ -92,6 +92,14 @@ fields! {
     message "message"
     /// In `confirmed`: whether it was taken.
     taken "taken"
+    /// In `voice_join`: the address for datagrams.
+    udp_host "udp_host"
+    /// In `voice_join`: its port.
+    udp_port "udp_port"
+    /// In `voice_mute_status`: whether the member is muted.
+    muted "muted"
+    /// In `voice_join`, `voice_leave` and `voice_mute_status`: what is ours.
+    voice "voice"
 }
 
 /// A field's value, as the JSON text that stands in the frame.

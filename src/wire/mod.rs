@@ -4,9 +4,11 @@
 //! - [`frame`]: a byte stream to frames
 //! - [`json`]: what JSON is let in at all
 //! - [`message`]: a frame to a [`message::View`] of its fields, which borrows; and a relay's patch of its bytes
+//! - [`datagram`]: datagrams of voice, both levels
 //! - [`outgoing`]: our own messages, as bytes
 //! - [`room_key`]: encryption of a room's text, as the original has it
 
+pub mod datagram;
 pub mod frame;
 pub mod json;
 pub mod limits;

@@ -52,6 +52,12 @@ pub enum Message<'a> {
         /// Whether it was taken.
         taken: bool,
     },
+    /// A member joins the voice of a room, or is still there.
+    VoiceJoin(VoiceJoin<'a>),
+    /// A member leaves voice.
+    VoiceLeave(VoiceSignal<'a>),
+    /// A member mutes or unmutes.
+    VoiceMuteStatus(VoiceSignal<'a>),
     /// Level 2: a neighbour's new user name.
     Nick {
         /// The message's id.
@@ -101,6 +107,57 @@ pub struct Chat<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encrypted_meta: Option<&'a str>,
 }
+
+/// `voice_join`: the original's fields, then ours.
+#[derive(Debug, Serialize)]
+pub struct VoiceJoin<'a> {
+    /// What every signal of voice says.
+    #[serde(flatten)]
+    pub signal: VoiceSignal<'a>,
+    /// Where datagrams of voice are taken: an IP address,
+    pub udp_host: &'a str,
+    /// and a port.
+    pub udp_port: u16,
+}
+
+/// What every signal of voice says: the original's fields, then ours.
+#[derive(Debug, Serialize)]
+pub struct VoiceSignal<'a> {
+    /// The message's id.
+    pub id: &'a str,
+    /// Our node id.
+    pub from: &'a str,
+    /// Our user name.
+    pub username: &'a str,
+    /// The room.
+    pub room: &'a str,
+    /// In `voice_mute_status`: whether we are muted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub muted: Option<bool>,
+    /// Forwards left.
+    pub ttl: u8,
+    /// The `ttl` it starts with.
+    pub ttl0: u8,
+    /// Our time.
+    pub ts: &'a str,
+    /// What is ours.
+    pub voice: Voice<'a>,
+}
+
+/// What a signal of voice says beyond the original's.
+#[derive(Debug, Serialize)]
+pub struct Voice<'a> {
+    /// 8 random bytes, as 16 hexadecimal digits, that stand for this member in this room until it leaves: the datagrams of
+    /// level 2 bear it.
+    pub session: &'a str,
+    /// What we decode, beside PCM.
+    pub codecs: &'a [&'a str],
+    /// Whether we are muted.
+    pub muted: bool,
+}
+
+/// The codecs of level 2.
+pub const CODECS: &[&str] = &["opus"];
 
 /// What stands in `msg` when the text is encrypted, as the original has it.
 pub const ENCRYPTED: &str = "[encrypted]";

@@ -4,7 +4,7 @@
 //! base64 of a 12-byte nonce and the ciphertext with its tag, with no associated data. It hides text from who has not
 //! the passphrase; it proves no author, and a recorded message can be decrypted by whoever learns the passphrase later.
 
-use aes_gcm::aead::{Aead, Nonce};
+use aes_gcm::aead::{Aead, Nonce, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,6 +14,8 @@ use sha2::Sha256;
 const ROUNDS: u32 = 100_000;
 /// Bytes of a nonce.
 pub const NONCE: usize = 12;
+/// Bytes of a tag.
+pub const TAG: usize = 16;
 
 /// A room's key.
 #[derive(Clone)]
@@ -40,16 +42,29 @@ impl RoomKey {
 
     /// Seals `plain` under a nonce that was never used before with this key: random, and never from a seed.
     pub fn seal(&self, plain: &[u8], nonce: [u8; NONCE]) -> String {
+        let mut bytes = Vec::with_capacity(NONCE + plain.len() + TAG);
+        self.seal_bytes(plain, &[], nonce, &mut bytes);
+        STANDARD.encode(bytes)
+    }
+
+    /// The same as bytes, appended; `with` is authenticated, and not sent along.
+    pub fn seal_bytes(&self, plain: &[u8], with: &[u8], nonce: [u8; NONCE], out: &mut Vec<u8>) {
         // Fails only beyond 64 GiB.
+        let plain = Payload { msg: plain, aad: with };
         let sealed = self.0.encrypt(&Nonce::<Aes256Gcm>::from(nonce), plain).unwrap_or_default();
-        STANDARD.encode([&nonce[..], &sealed].concat())
+        out.extend_from_slice(&nonce);
+        out.extend_from_slice(&sealed);
     }
 
     /// Opens what [`seal`](Self::seal) made, here or elsewhere. `None`: another key, or not sealed at all.
     pub fn open(&self, sealed: &str) -> Option<Vec<u8>> {
-        let bytes = STANDARD.decode(sealed).ok()?;
+        self.open_bytes(&STANDARD.decode(sealed).ok()?, &[])
+    }
+
+    /// Opens what [`seal_bytes`](Self::seal_bytes) made.
+    pub fn open_bytes(&self, bytes: &[u8], with: &[u8]) -> Option<Vec<u8>> {
         let (nonce, sealed) = bytes.split_first_chunk::<NONCE>()?;
-        self.0.decrypt(&Nonce::<Aes256Gcm>::from(*nonce), sealed).ok()
+        self.0.decrypt(&Nonce::<Aes256Gcm>::from(*nonce), Payload { msg: sealed, aad: with }).ok()
     }
 }
 
