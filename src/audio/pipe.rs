@@ -1,0 +1,174 @@
+//! Named pipes with raw PCM: 16-bit little-endian, 16 kHz, mono. Made if they are not there; never waited for.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
+
+use crate::voice::{Chunk, FRAME, Frame};
+
+/// Bytes of a frame.
+const FRAME_BYTES: usize = FRAME * 2;
+
+/// Makes sure that there is a named pipe.
+///
+/// # Errors
+/// If it can't be made, or something else is there.
+pub fn make(path: &Path) -> Result<(), String> {
+    let fail = |why: &str| Err(format!("pipe:{}: {why}", path.display()));
+    let mode = Mode::RUSR | Mode::WUSR;
+    match mknodat(CWD, path, FileType::Fifo, mode, 0) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        Err(e) => return fail(&std::io::Error::from(e).to_string()),
+    }
+    match std::fs::metadata(path) {
+        Ok(found) if found.file_type().is_fifo() => Ok(()),
+        Ok(_) => fail("there is something that is no named pipe"),
+        Err(e) => fail(&e.to_string()),
+    }
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+    options
+}
+
+/// A microphone: whoever writes into the pipe.
+#[derive(Debug)]
+pub struct Mic {
+    pipe: File,
+    bytes: Vec<u8>,
+}
+
+impl Mic {
+    /// Opens a pipe.
+    ///
+    /// # Errors
+    /// If it can't be opened.
+    pub fn open(path: &Path) -> Result<Self, String> {
+        make(path)?;
+        let pipe = options().read(true).open(path).map_err(|e| format!("pipe:{}: {e}", path.display()))?;
+        Ok(Self { pipe, bytes: Vec::with_capacity(FRAME_BYTES) })
+    }
+
+    /// The next frame: silence while no whole frame has been written. What a writer leaves behind is made whole with silence.
+    pub fn next(&mut self) -> Frame {
+        let mut frame = [0; FRAME];
+        let mut ended = false;
+        while self.bytes.len() < FRAME_BYTES {
+            let mut buffer = [0; FRAME_BYTES];
+            let room = FRAME_BYTES - self.bytes.len();
+            match self.pipe.read(&mut buffer[..room]) {
+                Ok(0) => {
+                    ended = true;
+                    break;
+                }
+                Ok(n) => self.bytes.extend_from_slice(buffer.get(..n).unwrap_or_default()),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                // Nothing there yet, or an error that may pass.
+                Err(_) => break,
+            }
+        }
+        if self.bytes.len() == FRAME_BYTES || ended {
+            for (sample, bytes) in frame.iter_mut().zip(self.bytes.as_chunks::<2>().0) {
+                *sample = i16::from_le_bytes(*bytes);
+            }
+            self.bytes.clear();
+        }
+        frame
+    }
+}
+
+/// A speaker: whoever reads from the pipe. While nobody does, or not fast enough, what is played is dropped.
+#[derive(Debug)]
+pub struct Speaker {
+    path: PathBuf,
+    pipe: Option<File>,
+    /// Chunks until it is looked again whether somebody reads.
+    rest: u32,
+}
+
+/// Chunks between two looks: 100 ms.
+const LOOK_EVERY: u32 = 20;
+
+impl Speaker {
+    /// Opens a pipe.
+    ///
+    /// # Errors
+    /// If it can't be made.
+    pub fn open(path: &Path) -> Result<Self, String> {
+        make(path)?;
+        Ok(Self { path: path.to_owned(), pipe: None, rest: 0 })
+    }
+
+    /// Plays a chunk. That is less than a pipe takes at once or not at all, so no sample is ever cut.
+    pub fn play(&mut self, chunk: &Chunk) {
+        if self.pipe.is_none() {
+            self.rest = self.rest.checked_sub(1).unwrap_or(LOOK_EVERY);
+            if self.rest == 0 {
+                self.pipe = options().write(true).open(&self.path).ok();
+            }
+        }
+        let bytes: Vec<u8> = chunk.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+        match self.pipe.as_mut().map(|pipe| pipe.write(&bytes)) {
+            Some(Err(e)) if e.kind() != ErrorKind::WouldBlock => self.pipe = None,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::voice::CHUNK;
+
+    fn temporary(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("p2p-chat-pipe-{}-{name}", std::process::id()))
+    }
+
+    #[test]
+    fn a_microphone_takes_writers_as_they_come_and_go() {
+        let path = temporary("mic");
+        let mut mic = Mic::open(&path).expect("opens");
+        assert_eq!(mic.next(), [0; FRAME], "nobody writes");
+        let mut writer = OpenOptions::new().write(true).open(&path).expect("opens");
+        writer.write_all(&[1, 0].repeat(FRAME)).expect("written");
+        writer.write_all(&[2, 0, 2]).expect("written");
+        assert_eq!(mic.next(), [1; FRAME]);
+        assert_eq!(mic.next(), [0; FRAME], "half a sample more than one");
+        drop(writer);
+        assert_eq!(mic.next()[..2], [2, 0], "what was left behind");
+        let mut writer = OpenOptions::new().write(true).open(&path).expect("opens");
+        writer.write_all(&[3, 0].repeat(FRAME)).expect("written");
+        assert_eq!(mic.next(), [3; FRAME]);
+        std::fs::remove_file(path).expect("removed");
+    }
+
+    #[test]
+    fn a_speaker_waits_for_nobody() {
+        let path = temporary("speaker");
+        let mut speaker = Speaker::open(&path).expect("opens");
+        (0..1000).for_each(|_| speaker.play(&[1; CHUNK]));
+        let mut reader = options().read(true).open(&path).expect("opens");
+        (0..100).for_each(|_| speaker.play(&[2; CHUNK]));
+        let mut heard = [0; 160];
+        reader.read_exact(&mut heard).expect("read");
+        assert_eq!(heard[..4], [2, 0, 2, 0]);
+        (0..10_000).for_each(|_| speaker.play(&[2; CHUNK]));
+        drop(reader);
+        (0..100).for_each(|_| speaker.play(&[2; CHUNK]));
+        std::fs::remove_file(path).expect("removed");
+    }
+
+    #[test]
+    fn a_file_is_not_replaced() {
+        let path = temporary("file");
+        std::fs::write(&path, "precious").expect("written");
+        assert!(Mic::open(&path).expect_err("no pipe").contains("no named pipe"));
+        assert_eq!(std::fs::read_to_string(&path).expect("read"), "precious");
+        std::fs::remove_file(path).expect("removed");
+    }
+}

@@ -1,0 +1,167 @@
+//! What `--mic` and `--speaker` name.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// A microphone.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MicSpec {
+    /// The system's, or none if there is none.
+    Default,
+    /// None: a listener.
+    None,
+    /// A device, by name.
+    Device(String),
+    /// A tone, in Hz.
+    Tone(f64),
+    /// A WAV file.
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// Whether it begins again at its end; else there is silence.
+        looped: bool,
+    },
+    /// A named pipe with raw 16-bit little-endian PCM, 16 kHz, mono.
+    Pipe(PathBuf),
+}
+
+/// A speaker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SpeakerSpec {
+    /// The system's, or none if there is none.
+    Default,
+    /// None.
+    None,
+    /// A device, by name.
+    Device(String),
+    /// A WAV file, written anew: 16-bit, 16 kHz, mono.
+    File(PathBuf),
+    /// A named pipe, as a microphone's.
+    Pipe(PathBuf),
+}
+
+/// What a name means that both know.
+enum Common {
+    Default,
+    None,
+    Wav(PathBuf, bool),
+    Pipe(PathBuf),
+    Tone(String),
+    Device(String),
+}
+
+/// The longest name of a device, in bytes: no line shall grow by it.
+const MAX_DEVICE: usize = 256;
+
+fn read(name: &str) -> Result<Common, String> {
+    if name.contains('\0') {
+        return Err("no name has a NUL in it".to_owned());
+    }
+    Ok(match name {
+        "" => return Err("name one: default, none, a device, FILE.wav or pipe:PATH".to_owned()),
+        "default" => Common::Default,
+        "none" => Common::None,
+        _ if name.starts_with("pipe:") => match name.split_at("pipe:".len()).1 {
+            "" => return Err("`pipe:` takes a path behind it".to_owned()),
+            path => Common::Pipe(path.into()),
+        },
+        _ if name.starts_with("tone:") => Common::Tone(name.split_at("tone:".len()).1.to_owned()),
+        _ if is_wav(name) => Common::Wav(name.into(), false),
+        _ => match name.strip_suffix(",loop").filter(|file| is_wav(file)) {
+            Some(file) => Common::Wav(file.into(), true),
+            None if name.len() > MAX_DEVICE => return Err(format!("a device's name has at most {MAX_DEVICE} bytes")),
+            None => Common::Device(name.to_owned()),
+        },
+    })
+}
+
+fn is_wav(name: &str) -> bool {
+    name.len() > 4 && name.get(name.len() - 4..).is_some_and(|end| end.eq_ignore_ascii_case(".wav"))
+}
+
+impl FromStr for MicSpec {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Ok(match read(name)? {
+            Common::Default => Self::Default,
+            Common::None => Self::None,
+            Common::Wav(path, looped) => Self::File { path, looped },
+            Common::Pipe(path) => Self::Pipe(path),
+            Common::Device(name) => Self::Device(name),
+            Common::Tone(hz) => match hz.parse() {
+                Ok(hz) if (1.0..=8000.0).contains(&hz) => Self::Tone(hz),
+                _ => return Err("a tone is from 1 to 8000 Hz, as in tone:440".to_owned()),
+            },
+        })
+    }
+}
+
+impl FromStr for SpeakerSpec {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Ok(match read(name)? {
+            Common::Default => Self::Default,
+            Common::None => Self::None,
+            Common::Wav(path, false) => Self::File(path),
+            Common::Wav(_, true) => return Err("only a microphone's file can loop".to_owned()),
+            Common::Pipe(path) => Self::Pipe(path),
+            Common::Device(name) => Self::Device(name),
+            Common::Tone(_) => return Err("a tone is for a microphone".to_owned()),
+        })
+    }
+}
+
+impl fmt::Display for MicSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::None => f.write_str("none"),
+            Self::Device(name) => f.write_str(name),
+            Self::Tone(hz) => write!(f, "tone:{hz}"),
+            Self::File { path, looped } => write!(f, "{}{}", path.display(), if *looped { ",loop" } else { "" }),
+            Self::Pipe(path) => write!(f, "pipe:{}", path.display()),
+        }
+    }
+}
+
+impl fmt::Display for SpeakerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::None => f.write_str("none"),
+            Self::Device(name) => f.write_str(name),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Pipe(path) => write!(f, "pipe:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_mean_what_they_say() {
+        for name in ["default", "none", "tone:440", "a/b.wav", "b.WAV,loop", "pipe:/x/y", "USB Headset, Mono", "wav"] {
+            let mic: MicSpec = name.parse().expect(name);
+            assert_eq!(mic.to_string(), name);
+            match (name, name.parse::<SpeakerSpec>()) {
+                ("tone:440" | "b.WAV,loop", speaker) => assert!(speaker.is_err(), "{name}"),
+                (_, speaker) => assert_eq!(speaker.expect(name).to_string(), name),
+            }
+        }
+        assert_eq!("x.wav,loop".parse(), Ok(MicSpec::File { path: "x.wav".into(), looped: true }));
+        assert_eq!("USB".parse(), Ok(SpeakerSpec::Device("USB".into())));
+    }
+
+    #[test]
+    fn odd_names_are_refused_with_a_word_on_what_goes() {
+        for name in ["", "tone:", "tone:x", "tone:0", "tone:9000", "tone:NaN", "pipe:", "a\0b", &"x".repeat(300)] {
+            assert!(name.parse::<MicSpec>().is_err(), "{name}");
+        }
+        assert!("".parse::<SpeakerSpec>().expect_err("empty").contains("FILE.wav"));
+    }
+}

@@ -1,0 +1,292 @@
+//! The threads of microphone and speaker.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::thread;
+use std::time::Duration;
+
+use super::clock::Clock;
+use super::{Config, Event, MicSpec, Shared, SpeakerSpec, Warning, wav};
+use crate::voice::{CHUNK, CHUNK_TIME, Chunk, FRAME, FRAME_TIME, Frame, RATE};
+
+/// The peak of a tone: 12 dB below full scale.
+const TONE_PEAK: f64 = 8231.0;
+/// How long an answer to `PlaybackDue` is waited for: less than a chunk lasts.
+const ANSWER_TIME: Duration = Duration::from_millis(4);
+
+/// A microphone that is open.
+pub enum Mic {
+    None,
+    Tone {
+        hz: f64,
+        phase: f64,
+    },
+    File {
+        samples: Vec<i16>,
+        at: usize,
+        looped: bool,
+        name: String,
+    },
+    #[cfg(unix)]
+    Pipe(super::pipe::Mic, String),
+    #[cfg(feature = "audio")]
+    Device(super::device::Choice),
+}
+
+/// A speaker that is open.
+pub enum Speaker {
+    None,
+    File(wav::Writer, String),
+    #[cfg(unix)]
+    Pipe(super::pipe::Speaker, String),
+    #[cfg(feature = "audio")]
+    Device(super::device::Choice),
+}
+
+/// Warnings to be given once all is open.
+pub type Warnings = Vec<(Warning, String)>;
+
+/// Opens both.
+pub fn open(config: &Config) -> Result<(Mic, Speaker, Warnings), String> {
+    let mut missing = Vec::new();
+    let mic = match &config.mic {
+        MicSpec::None => Mic::None,
+        MicSpec::Tone(hz) => Mic::Tone { hz: *hz, phase: 0.0 },
+        MicSpec::File { path, looped } => {
+            let samples = wav::read_16k_mono(path)?;
+            Mic::File { samples, at: 0, looped: *looped, name: config.mic.to_string() }
+        }
+        MicSpec::Pipe(path) => open_pipe_mic(path, config)?,
+        MicSpec::Default => device_mic(None)?.unwrap_or_else(|| {
+            missing.push("microphone");
+            Mic::None
+        }),
+        MicSpec::Device(name) => device_mic(Some(name))?.unwrap_or(Mic::None),
+    };
+    let speaker = match &config.speaker {
+        SpeakerSpec::None => Speaker::None,
+        SpeakerSpec::File(path) => {
+            let writer = wav::Writer::create(path).map_err(|e| format!("{}: {e}", path.display()))?;
+            Speaker::File(writer, config.speaker.to_string())
+        }
+        SpeakerSpec::Pipe(path) => open_pipe_speaker(path, config)?,
+        SpeakerSpec::Default => device_speaker(None)?.unwrap_or_else(|| {
+            missing.push("speaker");
+            Speaker::None
+        }),
+        SpeakerSpec::Device(name) => device_speaker(Some(name))?.unwrap_or(Speaker::None),
+    };
+    let warnings = match missing.join(" and no ") {
+        none if none.is_empty() => Vec::new(),
+        what => vec![(Warning::NoDevice, format!("there is no {what} here: voice goes on without"))],
+    };
+    Ok((mic, speaker, warnings))
+}
+
+#[cfg(unix)]
+fn open_pipe_mic(path: &Path, config: &Config) -> Result<Mic, String> {
+    Ok(Mic::Pipe(super::pipe::Mic::open(path)?, config.mic.to_string()))
+}
+
+#[cfg(unix)]
+fn open_pipe_speaker(path: &Path, config: &Config) -> Result<Speaker, String> {
+    Ok(Speaker::Pipe(super::pipe::Speaker::open(path)?, config.speaker.to_string()))
+}
+
+#[cfg(not(unix))]
+const NO_PIPES: &str = "named pipes are not known on this system";
+
+#[cfg(not(unix))]
+fn open_pipe_mic(_path: &Path, _config: &Config) -> Result<Mic, String> {
+    Err(NO_PIPES.to_owned())
+}
+
+#[cfg(not(unix))]
+fn open_pipe_speaker(_path: &Path, _config: &Config) -> Result<Speaker, String> {
+    Err(NO_PIPES.to_owned())
+}
+
+#[cfg(feature = "audio")]
+fn device_mic(name: Option<&str>) -> Result<Option<Mic>, String> {
+    Ok(super::device::choose(name, true)?.map(Mic::Device))
+}
+
+#[cfg(feature = "audio")]
+fn device_speaker(name: Option<&str>) -> Result<Option<Speaker>, String> {
+    Ok(super::device::choose(name, false)?.map(Speaker::Device))
+}
+
+#[cfg(not(feature = "audio"))]
+fn no_devices<T>(name: Option<&str>) -> Result<Option<T>, String> {
+    match name {
+        None => Ok(None),
+        Some(name) => Err(format!(
+            "`{}`: this build knows no sound devices; take none, FILE.wav or pipe:PATH, or build with the feature `audio`",
+            name.escape_debug()
+        )),
+    }
+}
+
+#[cfg(not(feature = "audio"))]
+use no_devices as device_mic;
+#[cfg(not(feature = "audio"))]
+use no_devices as device_speaker;
+
+/// Whether a microphone could be opened now.
+pub fn check_mic(mic: &MicSpec) -> Result<(), String> {
+    match mic {
+        MicSpec::File { path, .. } => {
+            hound::WavReader::open(path).map(drop).map_err(|e| format!("--mic {}: {e}", path.display()))
+        }
+        #[cfg(unix)]
+        MicSpec::Pipe(path) => super::pipe::make(path).map_err(|why| format!("--mic {why}")),
+        MicSpec::Device(name) => device_mic(Some(name)).map(drop).map_err(|why| format!("--mic {why}")),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a speaker could be opened now.
+pub fn check_speaker(speaker: &SpeakerSpec) -> Result<(), String> {
+    match speaker {
+        SpeakerSpec::File(path) => {
+            let there = path.exists();
+            let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
+            if !there && opened.is_ok() {
+                // It was only asked whether it could be made.
+                let _ = std::fs::remove_file(path);
+            }
+            opened.map(drop).map_err(|e| format!("--speaker {}: {e}", path.display()))
+        }
+        #[cfg(unix)]
+        SpeakerSpec::Pipe(path) => super::pipe::make(path).map_err(|why| format!("--speaker {why}")),
+        SpeakerSpec::Device(name) => device_speaker(Some(name)).map(drop).map_err(|why| format!("--speaker {why}")),
+        _ => Ok(()),
+    }
+}
+
+impl Mic {
+    /// Its name, as it is shown.
+    pub fn name(&self) -> String {
+        match self {
+            Self::None => "none".to_owned(),
+            Self::Tone { hz, .. } => format!("tone:{hz}"),
+            Self::File { name, .. } => name.clone(),
+            #[cfg(unix)]
+            Self::Pipe(_, name) => name.clone(),
+            #[cfg(feature = "audio")]
+            Self::Device(choice) => choice.name.clone(),
+        }
+    }
+
+    /// Runs until it is told to stop.
+    pub fn run(self, shared: &Arc<Shared>, ppm: f64) {
+        match self {
+            Self::None => {}
+            #[cfg(feature = "audio")]
+            Self::Device(choice) => super::device::capture(&choice, shared),
+            mut other => {
+                let mut clock = Clock::new(FRAME_TIME, ppm);
+                while !shared.stops() {
+                    match clock.until_next() {
+                        Some(wait) => thread::park_timeout(wait),
+                        None => shared.tell(Event::Captured(other.next())),
+                    }
+                }
+            }
+        }
+    }
+
+    fn next(&mut self) -> Frame {
+        let mut frame = [0; FRAME];
+        match self {
+            Self::Tone { hz, phase } => {
+                for sample in &mut frame {
+                    *sample = (TONE_PEAK * (*phase * std::f64::consts::TAU).sin()) as i16;
+                    *phase = (*phase + *hz / f64::from(RATE)).fract();
+                }
+            }
+            Self::File { samples, at, looped, .. } => {
+                for sample in &mut frame {
+                    if *looped && *at >= samples.len() {
+                        *at = 0;
+                    }
+                    *sample = samples.get(*at).copied().unwrap_or_default();
+                    *at = at.saturating_add(1);
+                }
+            }
+            #[cfg(unix)]
+            Self::Pipe(pipe, _) => frame = pipe.next(),
+            _ => {}
+        }
+        frame
+    }
+}
+
+impl Speaker {
+    /// Its name, as it is shown.
+    pub fn name(&self) -> String {
+        match self {
+            Self::None => "none".to_owned(),
+            Self::File(_, name) => name.clone(),
+            #[cfg(unix)]
+            Self::Pipe(_, name) => name.clone(),
+            #[cfg(feature = "audio")]
+            Self::Device(choice) => choice.name.clone(),
+        }
+    }
+
+    /// Runs until it is told to stop.
+    pub fn run(self, shared: &Arc<Shared>, ppm: f64, to_play: &Receiver<Chunk>) {
+        match self {
+            #[cfg(feature = "audio")]
+            Self::Device(choice) => super::device::play(&choice, shared, to_play),
+            mut other => {
+                let mut clock = Clock::new(CHUNK_TIME, ppm);
+                while !shared.stops() {
+                    match clock.until_next() {
+                        Some(wait) => thread::park_timeout(wait),
+                        None => other.play(shared, &ask(shared, to_play)),
+                    }
+                }
+                if let Self::File(mut writer, name) = other
+                    && let Err(e) = writer.finish()
+                {
+                    shared.tell(Event::Warning { code: Warning::File, message: format!("{name}: {e}") });
+                }
+            }
+        }
+    }
+
+    fn play(&mut self, shared: &Shared, chunk: &Chunk) {
+        match self {
+            Self::File(writer, name) => {
+                if let Err(e) = writer.write(chunk) {
+                    let message = format!("{name}: {e}: nothing more is written to it");
+                    shared.tell(Event::Warning { code: Warning::File, message });
+                    *self = Self::None;
+                }
+            }
+            #[cfg(unix)]
+            Self::Pipe(pipe, _) => pipe.play(chunk),
+            _ => {}
+        }
+    }
+}
+
+/// Asks for the next chunk. Silence, if the answer does not come in time.
+pub fn ask(shared: &Shared, to_play: &Receiver<Chunk>) -> Chunk {
+    // Answers that came too late are of no use any more.
+    while to_play.try_recv().is_ok() {}
+    shared.tell(Event::PlaybackDue);
+    to_play.recv_timeout(ANSWER_TIME).unwrap_or([0; CHUNK])
+}
+
+/// Runs something on a thread; `alive` is let go of at its end.
+pub fn spawn(name: &str, alive: SyncSender<()>, run: impl FnOnce() + Send + 'static) -> Option<thread::Thread> {
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        run();
+        drop(alive);
+    });
+    spawned.ok().map(|handle| handle.thread().clone())
+}
