@@ -1,0 +1,1 @@
+//! One talker and one listener over a virtual line.
