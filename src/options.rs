@@ -102,13 +102,18 @@ pub struct Options {
     #[argh(option, default = "MAX_HISTORY_BYTES", arg_name = "n")]
     pub history_bytes: usize,
 
-    /// the microphone; for when voice is there
-    #[argh(option, arg_name = "device")]
-    pub mic: Option<String>,
+    /// the microphone of `voice_join`: default, none, a device (see the command `devices`), tone:HZ, FILE.wav (looping with
+    /// `,loop` behind it) or pipe:PATH, raw 16-bit PCM at 16 kHz (default)
+    #[argh(option, default = "String::from(\"default\")", arg_name = "what")]
+    pub mic: String,
 
-    /// the speaker; for when voice is there
-    #[argh(option, arg_name = "device")]
-    pub speaker: Option<String>,
+    /// the speaker, the same but for tone:HZ; FILE.wav is written (default)
+    #[argh(option, default = "String::from(\"default\")", arg_name = "what")]
+    pub speaker: String,
+
+    /// for tests only: how much too fast the clocks of files and of no devices run, in millionths (0)
+    #[argh(option, default = "0.0", arg_name = "n")]
+    pub clock_ppm: f64,
 
     /// print the version
     #[argh(switch, short = 'V')]
@@ -213,6 +218,15 @@ fn check(options: Options) -> Result<Run, String> {
     if !(1..=512).contains(&options.max_links) || options.max_links_per_addr == 0 {
         return Err("--max-links is from 1 to 512, --max-links-per-addr at least 1".into());
     }
+    if !(-100_000.0..=100_000.0).contains(&options.clock_ppm) {
+        return Err("--clock-ppm is from -100000 to 100000".into());
+    }
+    for (name, result) in [
+        ("--mic", options.mic.parse::<crate::audio::MicSpec>().map(drop)),
+        ("--speaker", options.speaker.parse::<crate::audio::SpeakerSpec>().map(drop)),
+    ] {
+        result.map_err(|why| format!("{name}: {why}"))?;
+    }
     if options.drain_ms > 600_000 {
         return Err("--drain-ms is at most 600000 (10 minutes)".into());
     }
@@ -221,7 +235,8 @@ fn check(options: Options) -> Result<Run, String> {
     Ok(Run { tcp: (ip, port).into(), udp: (ip, udp_port).into(), events, room_key_files, options })
 }
 
-fn resolve(host: &str) -> Result<IpAddr, String> {
+/// A host's first address.
+pub fn resolve(host: &str) -> Result<IpAddr, String> {
     let host = host.trim_matches(['[', ']']);
     if let Ok(ip) = host.parse() {
         return Ok(ip);

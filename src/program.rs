@@ -1,7 +1,7 @@
 //! The program around the node: what the command line asks for, from start to exit code.
 
 use std::io::{self, ErrorKind, Write};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::api::EventKind;
@@ -10,7 +10,7 @@ use crate::api::line::{printable, to_json};
 use crate::api::schema::schema;
 use crate::driver::{self, Sockets, stdio};
 use crate::node::Config;
-use crate::options::{self, Asked, Run};
+use crate::options::{self, Asked, Options, Run};
 use crate::wire::room_key::RoomKey;
 
 /// The exit code of an error inside.
@@ -60,8 +60,9 @@ fn run_node(run: Run) -> u8 {
     };
     let (output, errors) = (stdio.output.clone(), stdio.errors.clone());
     let result = catch_unwind(AssertUnwindSafe(|| {
+        let clock_ppm = run.options.clock_ppm;
         let (sockets, config, warnings) = prepare(run)?;
-        driver::run(config, sockets, stdio, warnings).map_err(|e| internal(&e.to_string()))
+        driver::run(config, sockets, stdio, warnings, clock_ppm).map_err(|e| internal(&e.to_string()))
     }));
     let exit = match result.unwrap_or_else(|_| Err(internal("a bug: please report what stderr says above"))) {
         Ok(exit) => exit,
@@ -91,6 +92,8 @@ fn prepare(run: Run) -> Result<Prepared, Failure> {
     let udp = UdpSocket::bind(run.udp).map_err(|e| cannot_bind(run.udp, "UDP", "--udp-port", &e))?;
     let sockets = Sockets { tcp, udp };
     let (tcp, udp) = driver::bound(&sockets).map_err(|e| internal(&e.to_string()))?;
+    let udp_host = voice_host(udp, run.options.advertise.as_deref())?;
+    check_audio(&run.options)?;
     let keys = run.room_key_files.iter().map(read_key).collect::<Result<Vec<_>, _>>()?;
     let mut entropy = [0; 32];
     getrandom::fill(&mut entropy).map_err(|e| internal(&format!("no random numbers: {e}")))?;
@@ -104,6 +107,9 @@ fn prepare(run: Run) -> Result<Prepared, Failure> {
         tcp,
         udp,
         advertise: options.advertise,
+        udp_host,
+        mic: options.mic,
+        speaker: options.speaker,
         connect: options.connect,
         stay: options.stay,
         check: options.check,
@@ -128,6 +134,42 @@ fn cannot_bind(addr: SocketAddr, what: &str, option: &str, e: &io::Error) -> Fai
         _ => (FatalCode::CannotBind, format!("{what} {addr} can't be bound: {e}")),
     };
     Failure { code, message, exit: EXIT_CANNOT_START }
+}
+
+/// The address that others are told to send voice to: the one advertised, the one bound, or, with a wildcard address, the
+/// one that this machine would be seen by from outside.
+fn voice_host(udp: SocketAddr, advertise: Option<&str>) -> Result<IpAddr, Failure> {
+    let fail = |e: io::Error| internal(&e.to_string());
+    if let Some(host) = advertise {
+        return options::resolve(host).map_err(|_| Failure {
+            code: FatalCode::CannotBind,
+            message: format!("--advertise: no address for `{}`", host.escape_debug()),
+            exit: EXIT_CANNOT_START,
+        });
+    }
+    if !udp.ip().is_unspecified() {
+        return Ok(udp.ip());
+    }
+    // Connecting a UDP socket sends nothing; it has the system choose the way to an address (of documentation, RFC 5737
+    // and 3849) and so our own on it.
+    let (any, outside): (SocketAddr, &str) = match udp {
+        SocketAddr::V4(_) => (([0, 0, 0, 0], 0).into(), "192.0.2.1:9"),
+        SocketAddr::V6(_) => (([0; 16], 0).into(), "[2001:db8::1]:9"),
+    };
+    let socket = UdpSocket::bind(any).map_err(fail)?;
+    let found = socket.connect(outside).and_then(|()| socket.local_addr()).map(|addr| addr.ip());
+    // No way to anywhere: then others are on this machine.
+    let loopback = if udp.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+    Ok(found.ok().filter(|ip| !ip.is_unspecified()).unwrap_or(loopback))
+}
+
+/// Whether the microphone and the speaker that the command line names could be opened: better said now than when a
+/// `voice_join` needs them.
+fn check_audio(options: &Options) -> Result<(), Failure> {
+    let fail = |why: String| Failure { code: FatalCode::CannotOpen, message: why, exit: EXIT_CANNOT_START };
+    let mic = options.mic.parse().map_err(|why| fail(format!("--mic: {why}")))?;
+    let speaker = options.speaker.parse().map_err(|why| fail(format!("--speaker: {why}")))?;
+    crate::audio::check(&mic, &speaker).map_err(fail)
 }
 
 /// Reads a room's passphrase, the first line of a file, and derives its key.

@@ -69,6 +69,12 @@ pub enum ErrorCode {
     VoiceUnavailable,
     /// Voice is already on, in one room.
     AlreadyInVoice,
+    /// This node is not in voice.
+    NotInVoice,
+    /// The voice of the room has as many members as it may.
+    RoomFull,
+    /// The microphone or the speaker could not be opened.
+    DeviceFailed,
     /// Too many `async` commands are waiting.
     Busy,
     /// The node knows as many rooms as it may.
@@ -85,7 +91,16 @@ impl ErrorCode {
         use ErrorCode::*;
         matches!(
             self,
-            ConnectFailed | TooManyLinks | NoLinks | NotConfirmed | Timeout | EventsGone | Busy | TooManyRooms
+            ConnectFailed
+                | RoomFull
+                | DeviceFailed
+                | TooManyLinks
+                | NoLinks
+                | NotConfirmed
+                | Timeout
+                | EventsGone
+                | Busy
+                | TooManyRooms
         )
     }
 }

@@ -128,7 +128,7 @@ pub struct Ready<'a> {
     pub tcp: String,
     /// The UDP address really bound.
     pub udp: String,
-    /// What this build can do: `text`, later `voice` and others.
+    /// What this build can do: `text`, `voice`, and `audio` if it knows sound devices; later others.
     pub features: &'a [&'a str],
     /// The bounds a frontend may want to know.
     pub limits: Limits,
@@ -458,6 +458,16 @@ pub enum WarningCode {
     SlowPeer,
     /// Accepting a link failed.
     AcceptFailed,
+    /// A microphone or speaker has gone.
+    DeviceLost,
+    /// It is back.
+    DeviceBack,
+    /// There is no sound device: voice goes on without.
+    NoDevice,
+    /// A file, pipe or device of sound did something that a person should know.
+    Audio,
+    /// The codec could not be made: voice goes out as PCM.
+    Codec,
 }
 
 /// `lagged`
@@ -488,6 +498,8 @@ pub enum FatalCode {
     CannotBind,
     /// A file named on the command line can't be read.
     CannotRead,
+    /// A microphone or speaker named on the command line can't be opened.
+    CannotOpen,
     /// An error inside: a bug.
     Internal,
 }

@@ -191,7 +191,7 @@ pub struct VoiceGain {
 }
 
 /// Of `devices`.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 pub struct Devices {
     /// Microphones.
     pub inputs: Vec<Device>,
@@ -335,8 +335,14 @@ pub struct Counters {
     pub duplicates: u64,
     /// Frames dropped, by cause.
     pub dropped: BTreeMap<DropCause, u64>,
-    /// Datagrams that were not for anyone here.
+    /// Datagrams of voice that came and were taken.
+    pub datagrams_received: u64,
+    /// Datagrams that were sent.
+    pub datagrams_sent: u64,
+    /// Datagrams dropped: damaged, of nobody known, for another room, or not to be believed.
     pub datagrams_dropped: u64,
+    /// Signals of voice that were not believed: a forbidden address, a full room, a missing field.
+    pub voice_refused: u64,
     /// Links refused or pushed out before their handshake was done.
     pub links_refused: u64,
 }
@@ -366,6 +372,8 @@ pub struct Queues {
     pub waiting: usize,
     /// Addresses that are dialled or will be again.
     pub dial_targets: usize,
+    /// Members of voice known, in all rooms.
+    pub voice_members: usize,
 }
 
 /// Of `help`.

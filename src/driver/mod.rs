@@ -5,7 +5,7 @@
 //! when the loop comes round: so a burst costs a few system calls, not a few a message. stdin and stdout have a thread
 //! each, and a third watches whether stdout is still open.
 //!
-//! - [`tcp`]: links; [`dial`](self): name look-up and connect; [`udp`]: datagrams
+//! - [`tcp`]: links; [`dial`](self): name look-up and connect; [`udp`]: datagrams; [`sound`](self): microphone and speaker
 //! - [`stdio`]: the threads; [`client`]: the queue of lines between the loop and stdout's thread
 
 use std::cell::{Cell, RefCell};
@@ -29,6 +29,7 @@ use crate::wire::room_key::RoomKey;
 pub mod client;
 mod dial;
 pub mod limits;
+mod sound;
 pub mod stdio;
 mod tcp;
 mod udp;
@@ -88,6 +89,9 @@ struct Core {
     dials: HashMap<DialId, Task<()>>,
     jobs: HashMap<JobId, Task<()>>,
     next_link: u64,
+    udp: Rc<Async<UdpSocket>>,
+    sound: Option<sound::Sound>,
+    clock_ppm: f64,
     stdio: Stdio,
     /// When the timer will wake.
     timer_at: Option<Instant>,
@@ -96,16 +100,18 @@ struct Core {
 /// How much is read at once, in bytes: one buffer for all links, since a link only keeps what is cut in two.
 const SCRATCH: usize = 64 << 10;
 
-/// Runs a node until it ends. Gives the exit code.
+/// Runs a node until it ends. Gives the exit code. `clock_ppm`: how much too fast the clocks of files and of no devices run, for
+/// tests.
 pub fn run(
     config: Config,
     sockets: Sockets,
     stdio: Stdio,
     warnings: Vec<(WarningCode, String)>,
+    clock_ppm: f64,
 ) -> std::io::Result<u8> {
     let (exit, exited) = async_channel::bounded(1);
     let tcp = Async::new(sockets.tcp)?;
-    let udp = Async::new(sockets.udp)?;
+    let udp = Rc::new(Async::new(sockets.udp)?);
     let signals = Signals::new([Signal::Int, Signal::Term])?;
     let (requests, notices) = (stdio.requests.clone(), stdio.notices.clone());
     let mut out = Outbox::default();
@@ -118,6 +124,9 @@ pub fn run(
         dials: HashMap::new(),
         jobs: HashMap::new(),
         next_link: 0,
+        udp: udp.clone(),
+        sound: None,
+        clock_ppm,
         stdio,
         timer_at: None,
     };
@@ -146,7 +155,11 @@ pub fn run(
     drop(tasks);
     let mut core = this.core.borrow_mut();
     let held = (std::mem::take(&mut core.links), std::mem::take(&mut core.dials), std::mem::take(&mut core.jobs));
+    let sound = core.sound.take();
     drop(core);
+    if let Some(sound) = sound {
+        sound.stop();
+    }
     drop(held);
     // A task that was let go is taken down by its executor, at its next turn.
     while this.executor.try_tick() {}
@@ -208,6 +221,31 @@ impl Loop {
                 }
                 Output::Derive { job, passphrase, room } => {
                     let task = self.executor.spawn(derive(self.clone(), job, passphrase, room));
+                    core.jobs.insert(job, task);
+                }
+                Output::Datagram { to, bytes } => udp::send(&core.udp, to, &bytes, &core.out),
+                Output::StartAudio { mic, speaker } => {
+                    match sound::Sound::start(&self, &mic, &speaker, core.clock_ppm) {
+                        Ok(sound) => core.sound = Some(sound),
+                        Err(why) => {
+                            let this = self.clone();
+                            let fail = async move { this.handle(Input::AudioOpened(Err(why))) };
+                            self.executor.spawn(fail).detach();
+                        }
+                    }
+                }
+                Output::Play(chunk) => {
+                    if let Some(sound) = &core.sound {
+                        sound.play(&chunk);
+                    }
+                }
+                Output::StopAudio => {
+                    if let Some(sound) = core.sound.take() {
+                        sound.stop();
+                    }
+                }
+                Output::ListDevices(job) => {
+                    let task = self.executor.spawn(sound::list_devices(self.clone(), job));
                     core.jobs.insert(job, task);
                 }
                 Output::Log(level, line) => core.stdio.errors.log(level, &line),

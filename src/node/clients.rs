@@ -256,7 +256,7 @@ impl Node {
             room: &room,
             tcp: self.config.tcp.to_string(),
             udp: self.config.udp.to_string(),
-            features: &["text"],
+            features: if cfg!(feature = "audio") { &["text", "voice", "audio"] } else { &["text", "voice"] },
             limits: super::limits_of(&self.config),
         };
         self.emit(&Event::Ready(ready), out);

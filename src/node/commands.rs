@@ -105,13 +105,21 @@ impl Node {
                 self.reply(now, client, &head, Ok(&result::Nothing {}), out);
                 return self.end(now, ByeReason::Exit, 0, out);
             }
-            Command::VoiceJoin(_)
-            | Command::VoiceLeave(_)
-            | Command::VoiceMute(_)
-            | Command::VoiceUnmute(_)
-            | Command::VoicePeers(_)
-            | Command::VoiceGain(_)
-            | Command::Devices(_) => refuse(ErrorCode::VoiceUnavailable, "this build has no voice"),
+            Command::VoiceJoin(args) => self.voice_join(args),
+            Command::VoiceLeave(_) => {
+                return self.answer(now, client, &head, out, |it, out| it.voice_leave(now, out));
+            }
+            Command::VoiceMute(_) => {
+                return self.answer(now, client, &head, out, |it, out| it.voice_mute(now, true, out));
+            }
+            Command::VoiceUnmute(_) => {
+                return self.answer(now, client, &head, out, |it, out| it.voice_mute(now, false, out));
+            }
+            Command::VoicePeers(args) => {
+                return self.answer(now, client, &head, out, |it, _| Ok(it.voice_peers(now, &args)));
+            }
+            Command::VoiceGain(args) => return self.answer(now, client, &head, out, |it, _| it.voice_gain(args)),
+            Command::Devices(_) => Ok(self.ask_devices(out)),
         };
         match what {
             Err(error) => self.refuse(now, client, &head, &error, out),
@@ -304,6 +312,7 @@ impl Node {
         let previous = std::mem::replace(&mut self.username, name);
         if previous != self.username {
             self.tell_username(now, out);
+            self.announce(now, out);
         }
         result::Renamed { username: self.username.clone(), previous }
     }
@@ -530,6 +539,7 @@ impl Node {
             wait_bytes,
             waiting,
             dial_targets: self.targets.len(),
+            voice_members: self.voice.roster.len(),
         }
     }
 

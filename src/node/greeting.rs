@@ -150,6 +150,7 @@ impl Node {
         if pings {
             self.ping(now, id, out);
         }
+        self.tell_members(now, id, out);
         if let Some(target) = target {
             self.target_linked(&target, id, &peer_id);
         }

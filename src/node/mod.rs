@@ -9,6 +9,7 @@
 //! - [`greeting`]: hello, and which of two links between the same nodes stays
 //! - [`relay`]: a message's way through the node; [`neighbour`]: what two nodes of ours say to each other
 //! - [`clients`]: lines to clients, the events that `wait` looks back over
+//! - [`voice`]: voice: who is in, what goes to whom, what is heard
 //! - [`commands`]: what each command does at once; [`pending`]: those that wait
 //! - [`ending`]: the way out
 
@@ -39,6 +40,7 @@ mod pending;
 mod relay;
 #[cfg(test)]
 mod tests;
+mod voice;
 
 use clients::Client;
 use clock::Clock;
@@ -69,6 +71,12 @@ pub struct Config {
     pub udp: SocketAddr,
     /// The host to tell others.
     pub advertise: Option<String>,
+    /// Where others are told to send voice: an address that the UDP socket can be reached at.
+    pub udp_host: std::net::IpAddr,
+    /// The microphone and the speaker that a `voice_join` takes unless it names others.
+    pub mic: String,
+    /// The speaker.
+    pub speaker: String,
     /// Addresses to dial from the start.
     pub connect: Vec<String>,
     /// Whether to run on when the input has ended.
@@ -175,6 +183,19 @@ pub enum Input<'a> {
         /// The key.
         key: RoomKey,
     },
+    /// Microphone and speaker are open, under these names, or can't be opened.
+    AudioOpened(Result<(String, String), String>),
+    /// The microphone has given 20 ms.
+    Captured(&'a crate::voice::Frame),
+    /// Playback wants 5 ms: answered with `Play` while in voice.
+    PlaybackDue,
+    /// The sound devices.
+    Devices {
+        /// Which job.
+        job: JobId,
+        /// What there is.
+        devices: crate::api::result::Devices,
+    },
     /// A signal came.
     Signal(ByeReason),
     /// Nobody reads a client's lines any more.
@@ -213,6 +234,8 @@ pub struct Node {
     keys: BTreeMap<String, Keys>,
     jobs: BTreeMap<JobId, String>,
     next_job: u64,
+
+    voice: voice::Voice,
 
     clients: BTreeMap<ClientId, Client>,
     /// Something has happened that a waiting command may have waited for.
@@ -262,6 +285,7 @@ impl Node {
             keys,
             jobs: BTreeMap::new(),
             next_job: 0,
+            voice: voice::Voice::default(),
             clients: BTreeMap::from([(STDIO, Client::new(&config.events))]),
             stirred: false,
             counters: Counters::default(),
@@ -287,7 +311,11 @@ impl Node {
             Input::Bytes { link, bytes } => self.bytes_came(now, link, bytes, out),
             Input::Written { link, bytes } => self.written(now, link, bytes, out),
             Input::Ended { link, error } => self.link_ended(now, link, error, out),
-            Input::Datagram { .. } => self.counters.datagrams_dropped += 1,
+            Input::Datagram { from, bytes } => self.datagram_came(now, from, bytes, out),
+            Input::AudioOpened(opened) => self.audio_opened(now, opened, out),
+            Input::Captured(frame) => self.captured(now, frame, out),
+            Input::PlaybackDue => self.playback_due(now, out),
+            Input::Devices { job, devices } => self.devices_listed(job, devices),
             Input::Request { client, request } => self.requested(now, client, request, out),
             Input::EndOfInput(client) => self.input_ended(client),
             Input::LagLines { client, lines } => self.lag_lines(client, lines),
@@ -307,7 +335,7 @@ impl Node {
         let links = self.links.values().filter_map(Link::deadline);
         let targets = self.targets.values().filter_map(Target::deadline);
         let clients = self.clients.values().filter_map(Client::deadline);
-        links.chain(targets).chain(clients).chain(self.phase.deadline()).min()
+        links.chain(targets).chain(clients).chain(self.phase.deadline()).chain(self.voice.deadline()).min()
     }
 
     /// Whether a client's next line may be handed in: not while one waits, nor while a link's queue is full.
@@ -342,6 +370,7 @@ impl Node {
         for addr in due {
             self.target_due(now, &addr, out);
         }
+        self.voice_due(now, out);
         if self.clients.values().any(|client| client.deadline().is_some_and(|at| at <= now.mono)) {
             self.stirred = true;
         }

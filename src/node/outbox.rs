@@ -74,6 +74,26 @@ pub enum Output {
         /// The room.
         room: String,
     },
+    /// Send a datagram.
+    Datagram {
+        /// Where to.
+        to: std::net::SocketAddr,
+        /// Its bytes.
+        bytes: Bytes,
+    },
+    /// Open microphone and speaker, and answer with `AudioOpened` or `AudioFailed`.
+    StartAudio {
+        /// The microphone, as `--mic` has it.
+        mic: String,
+        /// The speaker, as `--speaker` has it.
+        speaker: String,
+    },
+    /// Play 5 ms: the answer to `PlaybackDue`.
+    Play(Box<crate::voice::Chunk>),
+    /// Let go of microphone and speaker.
+    StopAudio,
+    /// List the sound devices, and answer with `Devices`.
+    ListDevices(JobId),
     /// Log a line.
     Log(LogLevel, String),
     /// Say something on stderr, whatever is logged: for cron.

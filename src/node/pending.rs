@@ -44,6 +44,10 @@ pub enum What {
     Confirm { sent: result::Sent, wanted: usize, by: BTreeSet<Rc<str>> },
     /// A key that is being derived.
     Key { job: JobId, room: String },
+    /// The first dials, then microphone and speaker.
+    VoiceJoin(Box<super::voice::Join>),
+    /// The list of sound devices.
+    Devices { job: JobId },
     /// Events.
     Wait(Wait),
 }
@@ -229,6 +233,11 @@ impl Node {
                 let result = result::Keyed { room: room.clone(), encrypted: true, scheme: Some(Scheme::Original) };
                 self.reply(now, client, &pending.head, Ok(&result), out);
                 None
+            }
+            What::VoiceJoin(_) => self.go_on_joining(now, client, pending, out),
+            What::Devices { job } => {
+                let job = *job;
+                (!self.answer_devices(now, client, &pending.head, job, out)).then_some(pending)
             }
             What::Wait(_) => self.go_on_waiting(now, client, pending, late, out),
         }

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use super::clock::rfc3339;
 use super::links::Stage;
+use super::voice;
 use super::{LinkId, Node, Now, Outbox};
 use crate::api::event::{self, DropCause, Dropped, Event, Forwarded, OpenError};
 use crate::api::line::to_json;
@@ -23,7 +24,14 @@ struct Header<'a> {
     from: Cow<'a, str>,
     username: Option<Cow<'a, str>>,
     room: Option<Cow<'a, str>>,
-    is_chat: bool,
+    /// Its type.
+    kind: Cow<'a, str>,
+}
+
+impl Header<'_> {
+    fn is_chat(&self) -> bool {
+        self.kind == "chat"
+    }
 }
 
 /// A copy of a message that came from a neighbour.
@@ -78,7 +86,7 @@ impl Node {
             // What some versions of the original send without `ttl` claims an authority that nobody has here.
             return self.count_drop(DropCause::Ignored);
         }
-        match header(&view, is_chat) {
+        match header(&view, kind) {
             Ok(header) => self.message_came(now, id, &view, &header, ttl, out),
             Err(refusal) => self.refused(now, id, refusal, out),
         }
@@ -128,9 +136,16 @@ impl Node {
         if left > 1 {
             self.pass_on(now, &first, false, out);
         }
-        if header.is_chat {
+        if header.is_chat() {
             let kept = Kept { pos: 0, received_at, hops, via: Some(first.via), frame: view.bytes().into() };
             self.show(view, header, number, kept, out);
+        } else if voice::is_signal(&header.kind) {
+            let (Some(username), Some(room)) = (&header.username, &header.room) else {
+                self.counters.voice_refused += 1;
+                return;
+            };
+            let signal = voice::Signal { view, kind: &header.kind, from: &header.from, username, room, left, ttl0 };
+            self.voice_signal(now, &signal, out);
         }
     }
 
@@ -322,13 +337,14 @@ impl Node {
 }
 
 /// Reads what a relay needs to know, and checks all that is known of a message's fields.
-fn header<'a>(view: &View<'a>, is_chat: bool) -> Result<Header<'a>, Refusal> {
+fn header<'a>(view: &View<'a>, kind: Cow<'a, str>) -> Result<Header<'a>, Refusal> {
+    let is_chat = kind == "chat";
     let header = Header {
         id: view.id.name()?,
         from: if is_chat { view.from.name()? } else { view.from.name_if_any()?.unwrap_or_default() },
         username: if is_chat { Some(view.username.name()?) } else { view.username.name_if_any()? },
         room: if is_chat { Some(view.room.name()?) } else { view.room.name_if_any()? },
-        is_chat,
+        kind,
     };
     if is_chat {
         view.ts.time()?;

@@ -54,6 +54,9 @@ impl Chaos {
             tcp: addr,
             udp: addr,
             advertise: None,
+            udp_host: addr.ip(),
+            mic: "none".into(),
+            speaker: "none".into(),
             connect: vec!["10.0.0.1:5000".into(), "127.0.0.1:5000".into()],
             stay: seed.is_multiple_of(3),
             check: seed.is_multiple_of(5),
@@ -118,6 +121,8 @@ impl Chaos {
                 Output::Close(link) => self.links.retain(|it| *it != link),
                 Output::Exit(_) => self.ended = true,
                 Output::Send { .. } | Output::HalfClose(_) | Output::Log(..) | Output::Complain(_) => {}
+                Output::Datagram { .. } | Output::StartAudio { .. } | Output::Play(_) | Output::StopAudio => {}
+                Output::ListDevices(_) => {}
             }
         }
         self.out.clear();

@@ -14,13 +14,16 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 use crate::api::event::LinkCode;
+use crate::api::result::Devices;
 use crate::api::{EventKind, Request};
 use crate::node::{Bytes, Config, DialId, Input, JobId, LinkId, LogLevel, Node, Now, Outbox, Output, STDIO};
+use crate::voice::{Chunk, Frame};
 use crate::wire::frame::{Allowance, Decoder, Item};
 use crate::wire::limits;
 use crate::wire::message::{Ttl, View};
 use crate::wire::room_key::RoomKey;
 
+pub mod line;
 #[cfg(test)]
 mod tests;
 
@@ -47,6 +50,10 @@ pub struct Net {
     apart: BTreeSet<(At, At)>,
     /// Every message that crossed a link.
     crossings: Vec<Crossing>,
+    /// Datagrams that were sent anywhere: from whom, where to, what.
+    datagrams: Vec<(At, SocketAddr, Vec<u8>)>,
+    /// Of a thousand datagrams, how many are lost.
+    lossy: usize,
 }
 
 /// A message that crossed a link.
@@ -72,6 +79,8 @@ struct Member {
     out: Outbox,
     /// Lines that it has printed.
     lines: Vec<Value>,
+    /// What it has played.
+    played: Vec<Chunk>,
     next_line: u64,
     exit: Option<u8>,
     reads: bool,
@@ -116,6 +125,9 @@ enum What {
     Broken(LinkId),
     Dial(DialId, String),
     Derived(JobId, String, String),
+    Datagram(SocketAddr, Vec<u8>),
+    AudioOpened(String, String),
+    Devices(JobId),
 }
 
 impl Net {
@@ -136,6 +148,8 @@ impl Net {
             delay,
             apart: BTreeSet::new(),
             crossings: Vec::new(),
+            datagrams: Vec::new(),
+            lossy: 0,
         }
     }
 
@@ -154,6 +168,9 @@ impl Net {
             tcp: addr_of(at),
             udp: addr_of(at),
             advertise: None,
+            udp_host: addr_of(at).ip(),
+            mic: "none".into(),
+            speaker: "none".into(),
             connect: Vec::new(),
             stay: true,
             check: false,
@@ -174,6 +191,7 @@ impl Net {
             node,
             out,
             lines: Vec::new(),
+            played: Vec::new(),
             next_line: 0,
             exit: None,
             reads: true,
@@ -336,6 +354,9 @@ impl Net {
             }
             What::Written(link, bytes) => self.handle(to, Input::Written { link, bytes }),
             What::Broken(link) => self.handle(to, Input::Ended { link, error: Some("cut".into()) }),
+            What::Datagram(from, bytes) => self.handle(to, Input::Datagram { from, bytes: &bytes }),
+            What::AudioOpened(mic, speaker) => self.handle(to, Input::AudioOpened(Ok((mic, speaker)))),
+            What::Devices(job) => self.handle(to, Input::Devices { job, devices: Devices::default() }),
             What::Dial(dial, addr) => self.dialled(to, dial, &addr),
             What::Derived(job, passphrase, room) => {
                 let key = RoomKey::derive(&passphrase, &room);
@@ -453,7 +474,13 @@ impl Net {
                 Output::Derive { job, passphrase, room } => {
                     self.schedule(Duration::from_millis(50), at, What::Derived(job, passphrase, room));
                 }
-                Output::Log(..) | Output::Complain(_) => {}
+                Output::Datagram { to, bytes } => self.throw(at, to, &bytes),
+                Output::StartAudio { mic, speaker } => {
+                    self.schedule(Duration::ZERO, at, What::AudioOpened(mic, speaker))
+                }
+                Output::Play(chunk) => self.nodes[at.0].played.push(*chunk),
+                Output::ListDevices(job) => self.schedule(Duration::ZERO, at, What::Devices(job)),
+                Output::StopAudio | Output::Log(..) | Output::Complain(_) => {}
                 Output::Exit(code) => self.nodes[at.0].exit = Some(code),
             }
         }
@@ -461,6 +488,57 @@ impl Net {
         member.out.clear();
         let deadline = member.node.next_deadline().filter(|_| member.exit.is_none() && !member.frozen);
         self.plan(at, deadline);
+    }
+
+    /// Sends a datagram on its way, if there is anybody, and it is not lost. They may overtake each other.
+    fn throw(&mut self, from: At, to: SocketAddr, bytes: &Bytes) {
+        let bytes = self.bytes_of(from, bytes);
+        self.datagrams.push((from, to, bytes.clone()));
+        let there = self.all().find(|at| addr_of(*at) == to);
+        let Some(there) = there.filter(|there| !self.apart.contains(&pair(from, *there))) else { return };
+        if self.chance(1000) >= self.lossy {
+            let (least, most) = self.delay;
+            let spread = usize::try_from((most - least).as_micros()).unwrap_or(usize::MAX);
+            let delay = least + Duration::from_micros(self.chance(spread + 1) as u64);
+            self.schedule(delay, there, What::Datagram(addr_of(from), bytes));
+        }
+    }
+
+    /// Loses datagrams: so many of a thousand.
+    pub fn lose(&mut self, of_thousand: usize) {
+        self.lossy = of_thousand;
+    }
+
+    /// Throws a forged datagram at a node, as if it came from anywhere.
+    pub fn forge(&mut self, from: SocketAddr, to: At, bytes: Vec<u8>) {
+        self.schedule(Duration::ZERO, to, What::Datagram(from, bytes));
+    }
+
+    /// Every datagram that was sent: from whom, where to, what.
+    pub fn datagrams(&self) -> &[(At, SocketAddr, Vec<u8>)] {
+        &self.datagrams
+    }
+
+    /// Gives a node what its microphone hears, 20 ms.
+    pub fn capture(&mut self, at: At, frame: &Frame) {
+        self.handle(at, Input::Captured(frame));
+    }
+
+    /// Has a node play 5 ms.
+    pub fn play(&mut self, at: At) {
+        self.handle(at, Input::PlaybackDue);
+    }
+
+    /// What a node has played so far.
+    pub fn played(&self, at: At) -> &[i16] {
+        self.nodes[at.0].played.as_flattened()
+    }
+
+    fn bytes_of(&self, at: At, bytes: &Bytes) -> Vec<u8> {
+        match bytes {
+            Bytes::Small(range) => self.nodes[at.0].out.bytes(range).to_vec(),
+            Bytes::Large(shared) => shared.to_vec(),
+        }
     }
 
     fn plan(&mut self, at: At, deadline: Option<Instant>) {
@@ -472,10 +550,7 @@ impl Net {
     }
 
     fn transmit(&mut self, at: At, link: LinkId, bytes: &Bytes) {
-        let bytes = match bytes {
-            Bytes::Small(range) => self.nodes[at.0].out.bytes(range).to_vec(),
-            Bytes::Large(shared) => shared.to_vec(),
-        };
+        let bytes = self.bytes_of(at, bytes);
         let now = self.now;
         let Some(wire) = self.wires.get_mut(&(at, link)) else {
             // Cut: taken by the system all the same, and lost.
@@ -562,7 +637,7 @@ impl Net {
 }
 
 /// A node's address: `10.0.x.y:5000`, its place being `x` and `y`.
-fn addr_of(at: At) -> SocketAddr {
+pub fn addr_of(at: At) -> SocketAddr {
     let [.., x, y] = (at.0 as u64).to_be_bytes();
     SocketAddr::from(([10, 0, x, y], 5000))
 }

@@ -1,0 +1,227 @@
+//! Voice in the node: who is in, what goes to whom, what is heard.
+//!
+//! Membership travels by gossip and is kept in the [`roster`], of all rooms, whether or not this node is in voice. While it
+//! is, there is a [`Call`]: a talker for its own microphone, and a [`Stream`] for each other member of the room, with the
+//! [`path`] its voice is sent by.
+//!
+//! - [`signals`]: joins, leaves and mutes, in and out; late joiners; members that vanish
+//! - [`media`]: captured frames out to everyone, datagrams in, playback
+//! - [`star`]: clients of the star-shaped versions of the original
+//! - [`commands`]: what clients ask for
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::node::{Node, Now, Outbox, Output};
+use crate::voice::mixer::Mixer;
+use crate::voice::redundancy::Chooser;
+use crate::voice::speaker::Speaker;
+use crate::voice::speech::Detector;
+use crate::voice::talker::Talker;
+use crate::voice::{Codec, Pace};
+use crate::wire::limits::VOICE_REJOIN;
+use crate::wire::room_key::RoomKey;
+
+mod commands;
+mod media;
+mod path;
+mod roster;
+mod signals;
+mod star;
+#[cfg(test)]
+mod tests;
+
+pub use commands::{Join, Opened};
+use path::{Challenges, Path};
+pub use roster::Roster;
+pub use signals::{Signal, is_signal};
+
+/// How often what has a time of its own is looked at while in voice. Below the shortest of those times.
+const TICK: Duration = Duration::from_millis(100);
+/// The same while only others are in voice.
+const IDLE_TICK: Duration = Duration::from_secs(2);
+/// Joins that may answer others' joins at once; after that one each [`ANSWER_EVERY`]: a flood of forged joins must not
+/// make every member flood, too. Guesses.
+const ANSWERS: u32 = 4;
+/// See [`ANSWERS`].
+const ANSWER_EVERY: Duration = Duration::from_secs(2);
+/// Members whose loudness is remembered beyond their stay. A guess.
+const MAX_GAINS: usize = 256;
+
+/// Everything about voice.
+#[derive(Debug, Default)]
+pub struct Voice {
+    pub roster: Roster,
+    pub call: Option<Call>,
+    /// What became of opening microphone and speaker, while a join waits for it.
+    pub opening: Option<Option<Opened>>,
+    /// Device lists that were asked for: `None` until they are there.
+    pub device_lists: BTreeMap<super::JobId, Option<crate::api::result::Devices>>,
+    challenges: Challenges,
+    gains: BTreeMap<String, f64>,
+    /// The last sequence number of level 1: it never goes back, since originals remember it over leave and join.
+    sequence: Option<u32>,
+    next_tick: Option<Instant>,
+}
+
+/// This node's being in voice.
+#[derive(Debug)]
+pub struct Call {
+    pub room: Rc<str>,
+    pub muted: bool,
+    session: u64,
+    talker: Option<Talker>,
+    /// Whether a talkspurt of one's own is under way.
+    speaking: bool,
+    /// Tells talkspurts where there is no talker.
+    detector: Detector,
+    mixer: Mixer,
+    streams: BTreeMap<Rc<str>, Stream>,
+    /// When something last went to the members of level 2, and of level 1.
+    sent: Option<Instant>,
+    sent_original: Option<Instant>,
+    next_reports: Instant,
+    /// When to say again that we are there.
+    announce_at: Instant,
+    answers: u32,
+    answers_since: Instant,
+    star: star::Mixes,
+}
+
+/// Another member of the room, while this node is in voice with it.
+#[derive(Debug)]
+struct Stream {
+    speaker: Speaker,
+    path: Path,
+    /// Its session, if it speaks level 2.
+    session: Option<u64>,
+    /// Whether it speaks level 2 with us.
+    ours: bool,
+    chooser: Chooser,
+    /// Tells talkspurts of a member of level 1, which sends silence as well.
+    detector: Detector,
+    codec: Option<Codec>,
+    speaking: bool,
+    /// When speech of it last came.
+    spoke: Option<Instant>,
+    /// When a datagram of it last came from an address of its own, and when last through another member.
+    heard: Option<Instant>,
+    relayed: Option<Instant>,
+    /// As a factor.
+    gain: f32,
+    star: star::Client,
+}
+
+impl Stream {
+    fn new(now: Instant, member: &roster::Member, gain: f32) -> Self {
+        let ours = member.session.is_some() && member.opus;
+        Self {
+            speaker: Speaker::new(if ours { Pace::Clock } else { Pace::Sequence }),
+            path: Path::new(now, member.announced),
+            session: member.session,
+            ours,
+            chooser: Chooser::new(),
+            detector: Detector::new(),
+            codec: None,
+            speaking: false,
+            spoke: None,
+            heard: None,
+            relayed: None,
+            gain,
+            star: star::Client::default(),
+        }
+    }
+}
+
+impl Voice {
+    /// When something is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.next_tick
+    }
+
+    fn gain(&self, id: &str) -> f32 {
+        self.gains.get(id).map_or(1.0, |db| 10_f64.powf(db / 20.0) as f32)
+    }
+}
+
+impl Node {
+    /// Has voice looked at now, or soon.
+    fn stir_voice(&mut self, now: Now) {
+        self.voice.next_tick = Some(now.mono);
+    }
+
+    /// Does what is due.
+    pub(super) fn voice_due(&mut self, now: Now, out: &mut Outbox) {
+        if self.voice.next_tick.is_none_or(|at| at > now.mono) {
+            return;
+        }
+        self.members_gone(now, out);
+        let Some(call) = &self.voice.call else {
+            self.voice.next_tick = (self.voice.roster.len() > 0).then(|| now.mono + IDLE_TICK);
+            return;
+        };
+        if call.announce_at <= now.mono {
+            self.announce(now, out);
+        }
+        self.tend_streams(now, out);
+        self.voice.next_tick = Some(now.mono + TICK);
+    }
+
+    /// Enters voice: microphone and speaker are open.
+    fn enter(&mut self, now: Now, room: &str, out: &mut Outbox) {
+        let room: Rc<str> = room.into();
+        let talker = Talker::new();
+        if talker.is_err() {
+            let message = "the voice codec could not be made: voice goes to everyone as PCM";
+            self.warn(now, crate::api::event::WarningCode::Codec, message, out);
+        }
+        let members = self.voice.roster.of_room(&room);
+        let streams =
+            members.map(|(id, member)| (id.clone(), Stream::new(now.mono, member, self.voice.gain(id)))).collect();
+        self.voice.call = Some(Call {
+            room,
+            muted: false,
+            session: u64::from_be_bytes(self.clock.secret()),
+            talker: talker.ok(),
+            speaking: false,
+            detector: Detector::new(),
+            mixer: Mixer::new(),
+            streams,
+            sent: None,
+            sent_original: None,
+            next_reports: now.mono,
+            announce_at: now.mono + VOICE_REJOIN,
+            answers: 0,
+            answers_since: now.mono,
+            star: star::Mixes::default(),
+        });
+        self.announce(now, out);
+        self.stir_voice(now);
+    }
+
+    /// Leaves voice, telling everyone.
+    pub(super) fn leave_voice(&mut self, now: Now, out: &mut Outbox) {
+        if self.voice.opening.take().is_some() {
+            out.push(Output::StopAudio);
+        }
+        if self.voice.call.is_some() {
+            self.own_talkspurt(false, out);
+            self.say_leave(now, out);
+            out.push(Output::StopAudio);
+            self.voice.call = None;
+            self.stir_voice(now);
+        }
+    }
+
+    /// The keys that open voice of a room, the one that seals first; none if it has no key.
+    fn voice_keys(&self, room: &str) -> impl Iterator<Item = &RoomKey> {
+        let keys = self.keys.get(room).filter(|keys| keys.current.is_some());
+        keys.into_iter().flat_map(|keys| keys.current.iter().chain(&keys.previous))
+    }
+
+    /// A member of voice is known by this name of the room's: whether its events are shown.
+    fn shows_voice(&self, room: &str) -> bool {
+        self.is_shown(room) || self.voice.call.as_ref().is_some_and(|call| &*call.room == room)
+    }
+}

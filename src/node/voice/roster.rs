@@ -1,0 +1,256 @@
+//! Who is in the voice of which room, as the gossip tells.
+//!
+//! A member is in one room at a time. It stays until it says that it leaves, until it joins another room, or until there
+//! is no sign of it any more: see [`Member::is_gone`].
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+use crate::wire::limits::{MAX_VOICE_KNOWN, MAX_VOICE_MEMBERS, VOICE_FORGET, VOICE_FORGET_ORIGINAL, VOICE_GONE};
+
+/// Sessions that have ended, remembered so that a late copy of their join does not bring them back. A guess.
+const MAX_ENDED: usize = 256;
+
+/// The members of all rooms.
+#[derive(Debug, Default)]
+pub struct Roster {
+    members: BTreeMap<Rc<str>, Member>,
+    sessions: BTreeMap<u64, Rc<str>>,
+    ended: VecDeque<u64>,
+}
+
+/// A member.
+#[derive(Debug)]
+pub struct Member {
+    pub room: Rc<str>,
+    pub username: String,
+    pub muted: bool,
+    /// Where it wants its datagrams.
+    pub announced: SocketAddr,
+    /// Its session, if it speaks level 2.
+    pub session: Option<u64>,
+    /// Whether it decodes Opus.
+    pub opus: bool,
+    /// When it last said that it is there.
+    pub said: Instant,
+    /// When a datagram of it came, or it was seen linked; `None`: never.
+    pub sign: Option<Instant>,
+    /// Its join as it came, with the `ttl` left and the one it started with: for neighbours to come.
+    pub join: Box<[u8]>,
+    pub left: u8,
+    pub ttl0: u8,
+}
+
+impl Member {
+    /// Whether there is no sign of it any more, though it is not linked.
+    pub fn is_gone(&self, now: Instant) -> bool {
+        now >= self.gone_at()
+    }
+
+    /// When it will be gone if no sign of it comes.
+    pub fn gone_at(&self) -> Instant {
+        match (self.sign, self.session) {
+            (Some(sign), _) => sign + VOICE_GONE,
+            (None, Some(_)) => self.said + VOICE_FORGET,
+            (None, None) => self.said + VOICE_FORGET_ORIGINAL,
+        }
+    }
+}
+
+/// What became of a join.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// A new member; from another room, if it was in one.
+    New { from: Option<Rc<str>> },
+    /// It was there; whether it is muted has changed.
+    Known { muted_changed: bool },
+    /// No more fit, or the session has ended.
+    Refused,
+}
+
+impl Roster {
+    /// A member.
+    pub fn get(&self, id: &str) -> Option<&Member> {
+        self.members.get(id)
+    }
+
+    /// A member.
+    pub fn get_mut(&mut self, id: &str) -> Option<&mut Member> {
+        self.members.get_mut(id)
+    }
+
+    /// Who has that session.
+    pub fn of_session(&self, session: u64) -> Option<&Rc<str>> {
+        self.sessions.get(&session)
+    }
+
+    /// All members, by id.
+    pub fn iter(&self) -> impl Iterator<Item = (&Rc<str>, &Member)> {
+        self.members.iter()
+    }
+
+    /// The members of a room, by id.
+    pub fn of_room<'a>(&'a self, room: &'a str) -> impl Iterator<Item = (&'a Rc<str>, &'a Member)> {
+        self.members.iter().filter(move |(_, member)| &*member.room == room)
+    }
+
+    /// How many are known.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Takes in a join.
+    pub fn join(&mut self, id: &Rc<str>, mut member: Member) -> Joined {
+        if let Some(session) = member.session
+            && (self.ended.contains(&session) || self.sessions.get(&session).is_some_and(|owner| owner != id))
+        {
+            return Joined::Refused;
+        }
+        let before = self.members.get(id);
+        let same_room = before.is_some_and(|before| before.room == member.room);
+        let full = self.of_room(&member.room).take(MAX_VOICE_MEMBERS).count() == MAX_VOICE_MEMBERS;
+        if !same_room && (full || (before.is_none() && self.members.len() >= MAX_VOICE_KNOWN)) {
+            return Joined::Refused;
+        }
+        let before = self.take(id);
+        if let Some(session) = member.session {
+            self.sessions.insert(session, id.clone());
+        }
+        let joined = match before {
+            Some(before) if before.session == member.session && same_room => {
+                // The original does not say it in its join.
+                member.muted = if member.session.is_some() { member.muted } else { before.muted };
+                member.sign = before.sign;
+                Joined::Known { muted_changed: before.muted != member.muted }
+            }
+            Some(before) if same_room => Joined::Known { muted_changed: before.muted != member.muted },
+            before => Joined::New { from: before.map(|before| before.room) },
+        };
+        self.members.insert(id.clone(), member);
+        joined
+    }
+
+    /// Takes a member out; its session does not come back.
+    pub fn leave(&mut self, id: &str) -> Option<Member> {
+        let member = self.take(id)?;
+        if let Some(session) = member.session {
+            self.ended.push_back(session);
+            if self.ended.len() > MAX_ENDED {
+                self.ended.pop_front();
+            }
+        }
+        Some(member)
+    }
+
+    fn take(&mut self, id: &str) -> Option<Member> {
+        let member = self.members.remove(id)?;
+        if let Some(session) = member.session {
+            self.sessions.remove(&session);
+        }
+        Some(member)
+    }
+
+    /// Those of whom there is no sign any more. `linked` tells who is a neighbour, and so is there.
+    pub fn gone(&mut self, now: Instant, linked: impl Fn(&str) -> bool) -> Vec<Rc<str>> {
+        let mut gone = Vec::new();
+        for (id, member) in &mut self.members {
+            if linked(id) {
+                member.sign = Some(now);
+            } else if member.is_gone(now) {
+                gone.push(id.clone());
+            }
+        }
+        gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[allow(clippy::disallowed_methods, reason = "any moment will do")]
+    fn start() -> Instant {
+        Instant::now()
+    }
+
+    fn member(now: Instant, room: &str, session: Option<u64>) -> Member {
+        Member {
+            room: room.into(),
+            username: "Bob".into(),
+            muted: false,
+            announced: ([10, 0, 0, 1], 6000).into(),
+            session,
+            opus: session.is_some(),
+            said: now,
+            sign: None,
+            join: Box::default(),
+            left: 1,
+            ttl0: 1,
+        }
+    }
+
+    #[test]
+    fn a_member_is_in_one_room_and_a_session_ends_once() {
+        let (now, mut roster, bob) = (start(), Roster::default(), Rc::from("bob"));
+        assert_eq!(roster.join(&bob, member(now, "a", Some(1))), Joined::New { from: None });
+        assert_eq!(roster.join(&bob, member(now, "a", Some(1))), Joined::Known { muted_changed: false });
+        assert_eq!(roster.of_session(1), Some(&bob));
+        assert_eq!(roster.join(&bob, member(now, "b", Some(2))), Joined::New { from: Some("a".into()) });
+        assert_eq!((roster.len(), roster.of_session(1)), (1, None));
+        assert_eq!(roster.join(&Rc::from("eve"), member(now, "b", Some(2))), Joined::Refused, "another's session");
+        assert!(roster.leave("bob").is_some());
+        assert_eq!(roster.join(&bob, member(now, "b", Some(2))), Joined::Refused, "a late copy");
+        assert_eq!(roster.join(&bob, member(now, "b", Some(3))), Joined::New { from: None });
+    }
+
+    #[test]
+    fn an_original_that_joins_again_stays_muted() {
+        let (now, mut roster, bob) = (start(), Roster::default(), Rc::from("bob"));
+        roster.join(&bob, member(now, "a", None));
+        roster.get_mut("bob").expect("there").muted = true;
+        assert_eq!(roster.join(&bob, member(now, "a", None)), Joined::Known { muted_changed: false });
+        assert!(roster.get("bob").expect("there").muted);
+    }
+
+    #[test]
+    fn rooms_and_the_whole_have_a_bound() {
+        let (now, mut roster) = (start(), Roster::default());
+        for n in 0..MAX_VOICE_KNOWN * 2 {
+            roster.join(&format!("{n}").into(), member(now, &format!("{}", n % 40), Some(n as u64)));
+        }
+        assert_eq!(roster.len(), MAX_VOICE_KNOWN);
+        let mut roster = Roster::default();
+        for n in 0..MAX_VOICE_MEMBERS {
+            assert_ne!(roster.join(&format!("{n}").into(), member(now, "a", None)), Joined::Refused);
+        }
+        assert_eq!(roster.join(&"late".into(), member(now, "a", None)), Joined::Refused);
+        assert_ne!(roster.join(&"late".into(), member(now, "b", None)), Joined::Refused);
+        for n in 0..2 * MAX_ENDED as u64 {
+            roster.leave("late");
+            roster.join(&"late".into(), member(now, "b", Some(n)));
+        }
+        assert_eq!(roster.ended.len(), MAX_ENDED);
+    }
+
+    #[test]
+    fn who_gives_no_sign_is_gone() {
+        let (now, mut roster) = (start(), Roster::default());
+        for (id, session) in [("linked", Some(1)), ("heard", Some(2)), ("never", Some(3)), ("original", None)] {
+            roster.join(&id.into(), member(now, "a", session));
+        }
+        roster.get_mut("heard").expect("there").sign = Some(now);
+        let linked = |id: &str| id == "linked";
+        let gone = |roster: &mut Roster, s| roster.gone(now + Duration::from_secs(s), linked);
+        assert!(gone(&mut roster, 9).is_empty());
+        assert_eq!(gone(&mut roster, 10), ["heard".into()]);
+        roster.leave("heard");
+        assert_eq!(gone(&mut roster, 100), ["never".into()]);
+        roster.leave("never");
+        assert_eq!(gone(&mut roster, 600), ["original".into()]);
+        assert_eq!(roster.gone(now + Duration::from_secs(610), |_| false).len(), 2, "the link went at 600");
+    }
+}

@@ -1,0 +1,295 @@
+//! Joins, leaves and mutes: what goes out, and what comes in.
+//!
+//! Whoever is in voice answers a join of a new member with one of its own, so that late joiners learn who is in; says it
+//! again every half minute; and a node passes the joins that it knows on to a new neighbour. What comes in is not believed
+//! if it names an address that voice must not go to; it is passed on all the same, since a relay judges nobody.
+
+use std::rc::Rc;
+
+use serde::Deserialize;
+
+use super::roster::{Joined, Member};
+use super::{ANSWER_EVERY, ANSWERS, Stream};
+use crate::api::event::{self, Event};
+use crate::node::clock::rfc3339;
+use crate::node::{LinkId, Node, Now, Outbox};
+use crate::wire::limits::{MAX_TTL, VOICE_REJOIN};
+use crate::wire::message::View;
+use crate::wire::outgoing::{self, CODECS, Message, VoiceJoin, VoiceSignal};
+
+/// A signal of voice that came, its header read.
+pub struct Signal<'a> {
+    pub view: &'a View<'a>,
+    pub kind: &'a str,
+    pub from: &'a str,
+    pub username: &'a str,
+    pub room: &'a str,
+    pub left: u8,
+    pub ttl0: u8,
+}
+
+/// Whether messages of that type are signals of voice.
+pub fn is_signal(kind: &str) -> bool {
+    matches!(kind, "voice_join" | "voice_leave" | "voice_mute_status")
+}
+
+/// What a signal says beyond the original's.
+#[derive(Deserialize)]
+struct Ours {
+    session: String,
+    #[serde(default)]
+    codecs: Vec<serde_json::Value>,
+    #[serde(default)]
+    muted: bool,
+}
+
+impl Ours {
+    fn read(view: &View<'_>) -> Option<(u64, Self)> {
+        let ours: Self = serde_json::from_str(view.voice.json()?).ok()?;
+        let session = u64::from_str_radix(&ours.session, 16).ok().filter(|_| ours.session.len() == 16)?;
+        Some((session, ours))
+    }
+}
+
+impl Node {
+    /// A signal came for the first time.
+    pub(in crate::node) fn voice_signal(&mut self, now: Now, signal: &Signal<'_>, out: &mut Outbox) {
+        if *signal.from == *self.id {
+            return;
+        }
+        let taken = match signal.kind {
+            "voice_join" => self.joined(now, signal, out),
+            "voice_leave" => self.left(signal, out),
+            _ => self.muted(signal, out),
+        };
+        if taken.is_none() {
+            self.counters.voice_refused += 1;
+        }
+    }
+
+    fn joined(&mut self, now: Now, signal: &Signal<'_>, out: &mut Outbox) -> Option<()> {
+        let view = signal.view;
+        let host: std::net::IpAddr = view.udp_host.string().ok()?.parse().ok()?;
+        let announced = (host, view.udp_port.number().and_then(|port| u16::try_from(port).ok())?).into();
+        if !super::path::is_allowed(announced) {
+            return None;
+        }
+        let ours = Ours::read(view);
+        let id: Rc<str> = signal.from.into();
+        if ours.is_none() && self.voice.roster.get(&id).is_some_and(|member| member.session.is_some()) {
+            // A member of level 2 does not become one of level 1: that would be a way to make everyone send it PCM.
+            return None;
+        }
+        let member = Member {
+            room: signal.room.into(),
+            username: signal.username.to_owned(),
+            muted: ours.as_ref().is_some_and(|(_, ours)| ours.muted),
+            announced,
+            session: ours.as_ref().map(|(session, _)| *session),
+            opus: ours.as_ref().is_some_and(|(_, ours)| ours.codecs.iter().any(|it| it == CODECS[0])),
+            said: now.mono,
+            sign: None,
+            join: view.bytes().into(),
+            left: signal.left,
+            ttl0: signal.ttl0,
+        };
+        let session = member.session;
+        match self.voice.roster.join(&id, member) {
+            Joined::Refused => return None,
+            Joined::Known { muted_changed } => {
+                if muted_changed {
+                    self.tell_muted(&id, out);
+                }
+                self.renew_stream(now, &id, session);
+            }
+            Joined::New { from } => {
+                if let Some(room) = from {
+                    self.tell_left(&room, &id, signal.username, false, out);
+                }
+                self.tell_joined(now, &id, out);
+            }
+        }
+        self.stir_voice(now);
+        Some(())
+    }
+
+    /// A new member: its stream, the event, and an answer.
+    fn tell_joined(&mut self, now: Now, id: &Rc<str>, out: &mut Outbox) {
+        let Some(member) = self.voice.roster.get(id) else { return };
+        let (room, username, muted) = (member.room.clone(), member.username.clone(), member.muted);
+        let gain = self.voice.gain(id);
+        if let Some(call) = self.voice.call.as_mut().filter(|call| call.room == room) {
+            call.streams.insert(id.clone(), Stream::new(now.mono, member, gain));
+            if now.mono.duration_since(call.answers_since) >= ANSWER_EVERY {
+                (call.answers, call.answers_since) = (call.answers.saturating_sub(1), now.mono);
+            }
+            // Spread over time: all members answer the same join.
+            let wait = match call.answers {
+                n if n < ANSWERS => std::time::Duration::from_millis(60),
+                _ => ANSWER_EVERY,
+            };
+            call.answers = (call.answers + 1).min(ANSWERS);
+            call.announce_at = call.announce_at.min(now.mono + self.clock.jitter(wait));
+        }
+        if self.shows_voice(&room) {
+            let event = event::VoiceJoined { room: &room, peer: id, username: &username, muted };
+            self.emit(&Event::VoiceJoined(event), out);
+        }
+    }
+
+    /// A member says again that it is there, perhaps elsewhere or anew.
+    fn renew_stream(&mut self, now: Now, id: &Rc<str>, session: Option<u64>) {
+        let Some(member) = self.voice.roster.get(id) else { return };
+        let gain = self.voice.gain(id);
+        let Some(call) = self.voice.call.as_mut().filter(|call| call.room == member.room) else { return };
+        match call.streams.get_mut(id) {
+            Some(stream) if stream.session == session => stream.path.announce(now.mono, member.announced),
+            _ => {
+                call.streams.insert(id.clone(), Stream::new(now.mono, member, gain));
+            }
+        }
+    }
+
+    /// Finds the member that a signal is of, if it is in the room that the signal names, and the signal bears its session.
+    fn is_of_member(&self, signal: &Signal<'_>) -> Option<()> {
+        let member = self.voice.roster.get(signal.from).filter(|member| *member.room == *signal.room)?;
+        (member.session == Ours::read(signal.view).map(|(session, _)| session)).then_some(())
+    }
+
+    fn left(&mut self, signal: &Signal<'_>, out: &mut Outbox) -> Option<()> {
+        self.is_of_member(signal)?;
+        self.member_left(&signal.from.into(), out);
+        Some(())
+    }
+
+    fn muted(&mut self, signal: &Signal<'_>, out: &mut Outbox) -> Option<()> {
+        self.is_of_member(signal)?;
+        let muted = signal.view.muted.boolean()?;
+        let member = self.voice.roster.get_mut(signal.from)?;
+        if std::mem::replace(&mut member.muted, muted) != muted {
+            self.tell_muted(&signal.from.into(), out);
+        }
+        Some(())
+    }
+
+    fn tell_muted(&mut self, id: &Rc<str>, out: &mut Outbox) {
+        let Some(member) = self.voice.roster.get(id) else { return };
+        let (room, muted) = (member.room.clone(), member.muted);
+        if muted {
+            self.talkspurt(id, false, out);
+        }
+        if self.shows_voice(&room) {
+            self.emit(&Event::VoiceMuted(event::VoiceMuted { room: &room, peer: id, muted }), out);
+        }
+    }
+
+    fn tell_left(&mut self, room: &str, id: &Rc<str>, username: &str, muted: bool, out: &mut Outbox) {
+        if self.voice.call.as_ref().is_some_and(|call| &*call.room == room) {
+            self.talkspurt(id, false, out);
+            if let Some(call) = &mut self.voice.call {
+                call.streams.remove(id);
+            }
+        }
+        if self.shows_voice(room) {
+            self.emit(&Event::VoiceLeft(event::VoiceLeft { room, peer: id, username, muted }), out);
+        }
+    }
+
+    fn member_left(&mut self, id: &Rc<str>, out: &mut Outbox) {
+        if let Some(member) = self.voice.roster.leave(id) {
+            self.tell_left(&member.room, id, &member.username, member.muted, out);
+        }
+    }
+
+    /// Drops the members of whom there is no sign any more.
+    pub(super) fn members_gone(&mut self, now: Now, out: &mut Outbox) {
+        let neighbours = &self.neighbours;
+        let gone = self.voice.roster.gone(now.mono, |id| neighbours.get(id).is_some());
+        for id in gone {
+            self.member_left(&id, out);
+        }
+    }
+
+    /// A link is up: the peer is told who is in voice.
+    pub(in crate::node) fn tell_members(&mut self, now: Now, link: LinkId, out: &mut Outbox) {
+        let Some((peer, level)) =
+            self.links.get(&link).and_then(|link| link.peer.as_ref()).map(|peer| (peer.id.clone(), peer.level))
+        else {
+            return;
+        };
+        if self.voice.call.is_some() {
+            self.announce(now, out);
+        }
+        // An original forgets ids after two minutes, and would flood its side with what is old.
+        let fresh = |member: &Member| level >= 2 || now.mono.duration_since(member.said) < ORIGINAL_AGE;
+        let joins = self.voice.roster.iter().filter(|(id, member)| **id != peer && member.left > 1 && fresh(member));
+        let joins: Vec<super::super::Bytes> = joins
+            .filter_map(|(_, member)| {
+                let view = View::parse(&member.join).ok()?;
+                Some(out.write(|buffer| view.relay(member.left - 1, member.ttl0, buffer)))
+            })
+            .collect();
+        for bytes in joins {
+            self.queue(now, link, &bytes, out);
+        }
+    }
+
+    /// Says, or says again, that we are in voice.
+    pub(in crate::node) fn announce(&mut self, now: Now, out: &mut Outbox) {
+        let Some(call) = &mut self.voice.call else { return };
+        call.announce_at = now.mono + VOICE_REJOIN;
+        self.say(now, Say::Join, out);
+    }
+
+    pub(super) fn say_leave(&mut self, now: Now, out: &mut Outbox) {
+        self.say(now, Say::Leave, out);
+    }
+
+    pub(super) fn say_muted(&mut self, now: Now, out: &mut Outbox) {
+        self.say(now, Say::Muted, out);
+    }
+
+    /// Sends a signal to everyone.
+    fn say(&mut self, now: Now, what: Say, out: &mut Outbox) {
+        let Some(call) = &self.voice.call else { return };
+        let (room, own, username) = (call.room.clone(), self.id.clone(), self.username.clone());
+        let (session, muted) = (format!("{:016x}", call.session), call.muted);
+        let id = self.clock.uuid();
+        let stamp = self.clock.stamp(now);
+        let Ok(number) = self.seen.insert(&id, MAX_TTL) else { return };
+        self.traces.begin(number, &own, 0, now.mono, stamp).copies = 0;
+        let signal = VoiceSignal {
+            id: &id,
+            from: &own,
+            username: &username,
+            room: &room,
+            muted: (what == Say::Muted).then_some(muted),
+            ttl: MAX_TTL,
+            ttl0: MAX_TTL,
+            ts: &rfc3339(stamp),
+            voice: outgoing::Voice { session: &session, codecs: CODECS, muted },
+        };
+        let udp_host = self.config.udp_host.to_string();
+        let message = match what {
+            Say::Join => {
+                Message::VoiceJoin(VoiceJoin { signal, udp_host: &udp_host, udp_port: self.config.udp.port() })
+            }
+            Say::Leave => Message::VoiceLeave(signal),
+            Say::Muted => Message::VoiceMuteStatus(signal),
+        };
+        let bytes = out.write(|buffer| outgoing::frame(&message, buffer));
+        let handed = self.hand_out(now, number, None, false, &bytes, out);
+        self.tell_missed((&id, Some(&room), &own, None), &handed.missed, out);
+    }
+}
+
+/// What a signal of ours says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Say {
+    Join,
+    Leave,
+    Muted,
+}
+
+/// A level 1 peer is sent nothing older: it remembers ids for two minutes.
+const ORIGINAL_AGE: std::time::Duration = std::time::Duration::from_secs(60);
