@@ -1,5 +1,6 @@
 //! Sounds and measures for the tests of voice.
 
+pub use super::compare::level_db;
 use super::{FRAME, Frame, RATE};
 
 /// Something like speech: syllables of voiced sound with falling pitch and moving formants, and a pause now and then.
@@ -38,12 +39,6 @@ pub fn noise(seed: u64, level: f64, samples: usize) -> Vec<i16> {
     use rand_chacha::rand_core::{Rng, SeedableRng};
     let mut chance = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
     (0..samples).map(|_| ((f64::from(chance.next_u32()) / f64::from(u32::MAX) * 2.0 - 1.0) * level) as i16).collect()
-}
-
-/// How loud samples are, in dB below full scale (root mean square).
-pub fn level_db(samples: &[i16]) -> f64 {
-    let power: f64 = samples.iter().map(|s| (f64::from(*s) / 32768.0).powi(2)).sum();
-    10.0 * (power / samples.len().max(1) as f64 + 1e-12).log10()
 }
 
 /// The sample of real words that the tests and demos speak: 16 kHz, mono.
