@@ -92,7 +92,7 @@ fn prepare(run: Run) -> Result<Prepared, Failure> {
     let udp = UdpSocket::bind(run.udp).map_err(|e| cannot_bind(run.udp, "UDP", "--udp-port", &e))?;
     let sockets = Sockets { tcp, udp };
     let (tcp, udp) = driver::bound(&sockets).map_err(|e| internal(&e.to_string()))?;
-    let udp_host = voice_host(udp, run.options.advertise.as_deref())?;
+    let (udp_host, no_address) = voice_host(udp, run.options.advertise.as_deref())?;
     check_audio(&run.options)?;
     let keys = run.room_key_files.iter().map(read_key).collect::<Result<Vec<_>, _>>()?;
     let mut entropy = [0; 32];
@@ -123,7 +123,7 @@ fn prepare(run: Run) -> Result<Prepared, Failure> {
         keys,
         log: options.log,
     };
-    Ok((sockets, config, warning.into_iter().collect()))
+    Ok((sockets, config, warning.into_iter().chain(no_address).collect()))
 }
 
 fn cannot_bind(addr: SocketAddr, what: &str, option: &str, e: &io::Error) -> Failure {
@@ -137,18 +137,24 @@ fn cannot_bind(addr: SocketAddr, what: &str, option: &str, e: &io::Error) -> Fai
 }
 
 /// The address that others are told to send voice to: the one advertised, the one bound, or, with a wildcard address, the
-/// one that this machine would be seen by from outside.
-fn voice_host(udp: SocketAddr, advertise: Option<&str>) -> Result<IpAddr, Failure> {
+/// one that this machine would be seen by from outside. A name that is not known here may well be known to others, who
+/// dial it; but voice needs an address, and so there is a warning.
+fn voice_host(udp: SocketAddr, advertise: Option<&str>) -> Result<(IpAddr, Option<(WarningCode, String)>), Failure> {
     let fail = |e: io::Error| internal(&e.to_string());
+    let mut warning = None;
     if let Some(host) = advertise {
-        return options::resolve(host).map_err(|_| Failure {
-            code: FatalCode::CannotBind,
-            message: format!("--advertise: no address for `{}`", host.escape_debug()),
-            exit: EXIT_CANNOT_START,
-        });
+        match options::resolve(host) {
+            Ok(ip) => return Ok((ip, None)),
+            Err(_) => {
+                let host = host.escape_debug();
+                let message =
+                    format!("--advertise: no address for `{host}` is known here: voice may not reach this node");
+                warning = Some((WarningCode::NoVoiceAddress, message));
+            }
+        }
     }
     if !udp.ip().is_unspecified() {
-        return Ok(udp.ip());
+        return Ok((udp.ip(), warning));
     }
     // Connecting a UDP socket sends nothing; it has the system choose the way to an address (of documentation, RFC 5737
     // and 3849) and so our own on it.
@@ -160,7 +166,7 @@ fn voice_host(udp: SocketAddr, advertise: Option<&str>) -> Result<IpAddr, Failur
     let found = socket.connect(outside).and_then(|()| socket.local_addr()).map(|addr| addr.ip());
     // No way to anywhere: then others are on this machine.
     let loopback = if udp.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
-    Ok(found.ok().filter(|ip| !ip.is_unspecified()).unwrap_or(loopback))
+    Ok((found.ok().filter(|ip| !ip.is_unspecified()).unwrap_or(loopback), warning))
 }
 
 /// Whether the microphone and the speaker that the command line names could be opened: better said now than when a

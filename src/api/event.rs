@@ -468,6 +468,8 @@ pub enum WarningCode {
     Audio,
     /// The codec could not be made: voice goes out as PCM.
     Codec,
+    /// It is not known at which address voice reaches this node.
+    NoVoiceAddress,
 }
 
 /// `lagged`

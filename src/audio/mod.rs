@@ -143,10 +143,11 @@ fn run(config: &Config, shared: &Arc<Shared>, to_play: &Receiver<Chunk>, alive: 
         Ok(opened) => opened,
         Err(message) => return shared.tell(Event::Failed { message }),
     };
-    shared.tell(Event::Opened { mic: mic.name(), speaker: speaker.name() });
+    // Warnings first: who hears that both are open has heard what they lack.
     for (code, message) in warnings {
         shared.tell(Event::Warning { code, message });
     }
+    shared.tell(Event::Opened { mic: mic.name(), speaker: speaker.name() });
     let (theirs, ppm) = (shared.clone(), config.clock_ppm);
     shared.add(threads::spawn("microphone", alive, move || mic.run(&theirs, ppm)));
     speaker.run(shared, ppm, to_play);

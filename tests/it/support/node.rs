@@ -55,7 +55,8 @@ enum Gate {
 }
 
 impl Node {
-    /// Starts a node on free ports and waits until it is ready. An option in `args` goes before the default of it.
+    /// Starts a node on free ports, without sound, and waits until it is ready. An option in `args` goes before the default
+    /// of it.
     #[track_caller]
     pub fn start(args: &[&str]) -> Self {
         let mut node = Self::launch(&Self::with_defaults(args));
@@ -107,7 +108,10 @@ impl Node {
 
     fn with_defaults(args: &[&str]) -> Vec<String> {
         let mut all: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
-        for (option, value) in [("--port", "0"), ("--udp-port", "0"), ("--seed", "7")] {
+        // No test touches the machine's own microphone and speaker unless it says so.
+        let defaults =
+            [("--port", "0"), ("--udp-port", "0"), ("--seed", "7"), ("--mic", "none"), ("--speaker", "none")];
+        for (option, value) in defaults {
             if !args.contains(&option) {
                 all.extend([option.to_owned(), value.to_owned()]);
             }
