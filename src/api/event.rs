@@ -80,6 +80,8 @@ events! {
         r#"{"event":"voice_muted","seq":9,"room":"general","peer":"5d0c7a52-1b64-4e0f-8a3d-6e2f9b1c4d70","muted":true}"#;
     Speaking "speaking" Speaking<'a>, "a talkspurt starts or ends"
         r#"{"event":"speaking","seq":10,"room":"general","peer":"5d0c7a52-1b64-4e0f-8a3d-6e2f9b1c4d70","speaking":true}"#;
+    MicEnded "mic_ended" MicEnded<'a>, "all that the microphone's file or pipe held has been said"
+        r#"{"event":"mic_ended","seq":11,"room":"general"}"#;
     Forwarded "forwarded" Forwarded<'a>, "a message was passed on (hidden at first)"
         r#"{"event":"forwarded","seq":11,"id":"0b7a3f52-6c1d-4e8f-a2b4-5d6e7f8091a2","room":"general","from":"5d0c7a52-1b64-4e0f-8a3d-6e2f9b1c4d70","via":"5d0c7a52-1b64-4e0f-8a3d-6e2f9b1c4d70","to":["c0a8f3e1-72d4-4b95-8e16-0f9d3c5a7b28"]}"#;
     Dropped "dropped" Dropped<'a>, "a message was not passed on or not shown, and why (hidden at first)"
@@ -384,6 +386,13 @@ pub struct Speaking<'a> {
     pub peer: &'a str,
     /// Whether it speaks now.
     pub speaking: bool,
+}
+
+/// `mic_ended`
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct MicEnded<'a> {
+    /// The room.
+    pub room: &'a str,
 }
 
 /// `forwarded`

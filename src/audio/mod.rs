@@ -65,6 +65,8 @@ pub enum Event {
     },
     /// The microphone has given 20 ms.
     Captured(Frame),
+    /// The microphone's file is at its end, or who wrote into its pipe has gone: silence follows.
+    MicEnded,
     /// Playback wants the next 5 ms.
     PlaybackDue,
     /// Something that a person should know.
@@ -114,7 +116,12 @@ impl Shared {
 
     /// Tells the loop. When its queue is full, sound that would be late is dropped.
     fn tell(&self, event: Event) {
-        let _ = self.events.try_send(event);
+        let _ = self.try_tell(event);
+    }
+
+    /// Tells the loop, if its queue is not full.
+    fn try_tell(&self, event: Event) -> bool {
+        self.events.try_send(event).is_ok()
     }
 
     fn add(&self, thread: Option<Thread>) {

@@ -41,6 +41,9 @@ fn options() -> OpenOptions {
 pub struct Mic {
     pipe: File,
     bytes: Vec<u8>,
+    /// Whether somebody has written since [`begin`](Self::begin), and whether nobody does any more.
+    begun: bool,
+    ended: bool,
 }
 
 impl Mic {
@@ -51,28 +54,41 @@ impl Mic {
     pub fn open(path: &Path) -> Result<Self, String> {
         make(path)?;
         let pipe = options().read(true).open(path).map_err(|e| format!("pipe:{}: {e}", path.display()))?;
-        Ok(Self { pipe, bytes: Vec::with_capacity(FRAME_BYTES) })
+        Ok(Self { pipe, bytes: Vec::with_capacity(FRAME_BYTES), begun: false, ended: false })
+    }
+
+    /// Whether all that was written has been taken, and who wrote it has gone.
+    pub const fn ended(&self) -> bool {
+        self.begun && self.ended
+    }
+
+    /// Waits for the next writer.
+    pub const fn begin(&mut self) {
+        self.begun = false;
     }
 
     /// The next frame: silence while no whole frame has been written. What a writer leaves behind is made whole with silence.
     pub fn next(&mut self) -> Frame {
         let mut frame = [0; FRAME];
-        let mut ended = false;
+        self.ended = false;
         while self.bytes.len() < FRAME_BYTES {
             let mut buffer = [0; FRAME_BYTES];
             let room = FRAME_BYTES - self.bytes.len();
             match self.pipe.read(&mut buffer[..room]) {
                 Ok(0) => {
-                    ended = true;
+                    self.ended = true;
                     break;
                 }
-                Ok(n) => self.bytes.extend_from_slice(buffer.get(..n).unwrap_or_default()),
+                Ok(n) => {
+                    self.begun = true;
+                    self.bytes.extend_from_slice(buffer.get(..n).unwrap_or_default());
+                }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 // Nothing there yet, or an error that may pass.
                 Err(_) => break,
             }
         }
-        if self.bytes.len() == FRAME_BYTES || ended {
+        if self.bytes.len() == FRAME_BYTES || self.ended {
             for (sample, bytes) in frame.iter_mut().zip(self.bytes.as_chunks::<2>().0) {
                 *sample = i16::from_le_bytes(*bytes);
             }
@@ -134,13 +150,17 @@ mod tests {
         let path = temporary("mic");
         let mut mic = Mic::open(&path).expect("opens");
         assert_eq!(mic.next(), [0; FRAME], "nobody writes");
+        assert!(!mic.ended(), "nobody has written");
         let mut writer = OpenOptions::new().write(true).open(&path).expect("opens");
         writer.write_all(&[1, 0].repeat(FRAME)).expect("written");
         writer.write_all(&[2, 0, 2]).expect("written");
         assert_eq!(mic.next(), [1; FRAME]);
         assert_eq!(mic.next(), [0; FRAME], "half a sample more than one");
+        assert!(!mic.ended(), "more may come");
         drop(writer);
         assert_eq!(mic.next()[..2], [2, 0], "what was left behind");
+        assert!(mic.ended());
+        mic.begin();
         let mut writer = OpenOptions::new().write(true).open(&path).expect("opens");
         writer.write_all(&[3, 0].repeat(FRAME)).expect("written");
         assert_eq!(mic.next(), [3; FRAME]);

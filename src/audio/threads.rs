@@ -26,6 +26,8 @@ pub enum Mic {
         samples: Vec<i16>,
         at: usize,
         looped: bool,
+        /// Whether its end has been told.
+        told: bool,
         name: String,
     },
     #[cfg(unix)]
@@ -55,7 +57,7 @@ pub fn open(config: &Config) -> Result<(Mic, Speaker, Warnings), String> {
         MicSpec::Tone(hz) => Mic::Tone { hz: *hz, phase: 0.0 },
         MicSpec::File { path, looped } => {
             let samples = wav::read_16k_mono(path)?;
-            Mic::File { samples, at: 0, looped: *looped, name: config.mic.to_string() }
+            Mic::File { samples, at: 0, looped: *looped, told: false, name: config.mic.to_string() }
         }
         MicSpec::Pipe(path) => open_pipe_mic(path, config)?,
         MicSpec::Default => device_mic(None)?.unwrap_or_else(|| {
@@ -190,7 +192,10 @@ impl Mic {
                 while !shared.stops() {
                     match clock.until_next() {
                         Some(wait) => thread::park_timeout(wait),
-                        None => shared.tell(Event::Captured(other.next())),
+                        None => {
+                            shared.tell(Event::Captured(other.next()));
+                            other.tell_end(shared);
+                        }
                     }
                 }
             }
@@ -220,6 +225,20 @@ impl Mic {
             _ => {}
         }
         frame
+    }
+}
+
+impl Mic {
+    /// Tells once that there is nothing more to come.
+    fn tell_end(&mut self, shared: &Shared) {
+        match self {
+            Self::File { samples, at, looped: false, told, .. } if *at >= samples.len() && !*told => {
+                *told = shared.try_tell(Event::MicEnded);
+            }
+            #[cfg(unix)]
+            Self::Pipe(pipe, _) if pipe.ended() && shared.try_tell(Event::MicEnded) => pipe.begin(),
+            _ => {}
+        }
     }
 }
 

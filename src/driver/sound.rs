@@ -57,6 +57,7 @@ fn take(this: &Rc<Loop>, event: Event) {
         Event::Opened { mic, speaker } => this.handle(Input::AudioOpened(Ok((mic, speaker)))),
         Event::Failed { message } => this.handle(Input::AudioOpened(Err(message))),
         Event::Captured(frame) => this.handle(Input::Captured(&frame)),
+        Event::MicEnded => this.handle(Input::MicEnded),
         Event::PlaybackDue => this.handle(Input::PlaybackDue),
         Event::Warning { code, message } => {
             let code = match code {

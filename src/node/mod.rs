@@ -187,6 +187,8 @@ pub enum Input<'a> {
     AudioOpened(Result<(String, String), String>),
     /// The microphone has given 20 ms.
     Captured(&'a crate::voice::Frame),
+    /// The microphone's file is at its end, or who wrote into its pipe has gone.
+    MicEnded,
     /// Playback wants 5 ms: answered with `Play` while in voice.
     PlaybackDue,
     /// The sound devices.
@@ -314,6 +316,7 @@ impl Node {
             Input::Datagram { from, bytes } => self.datagram_came(now, from, bytes, out),
             Input::AudioOpened(opened) => self.audio_opened(now, opened, out),
             Input::Captured(frame) => self.captured(now, frame, out),
+            Input::MicEnded => self.mic_ended(),
             Input::PlaybackDue => self.playback_due(now, out),
             Input::Devices { job, devices } => self.devices_listed(job, devices),
             Input::Request { client, request } => self.requested(now, client, request, out),

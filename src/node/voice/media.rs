@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::{Call, Stream};
-use crate::api::event::{Event, Speaking};
+use crate::api::event::{Event, MicEnded, Speaking};
 use crate::node::{Bytes, Node, Now, Outbox, Output};
 use crate::voice::redundancy::Redundancy;
 use crate::voice::speaker::Received;
@@ -22,6 +22,9 @@ use crate::wire::limits::VOICE_SIGN_OF_LIFE;
 const TALKSPURT_END: Duration = Duration::from_millis(500);
 /// How often the line is reported on.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Frames of silence between the end of the microphone's file and `mic_ended`: half a second, in which what was said comes out
+/// of the listeners' jitter buffers. A guess.
+const MIC_ENDED_AFTER: u32 = 25;
 /// From when level 1's sequence numbers are counted, 50 a second: 2026-01-01T00:00:00Z, in ms since 1970. They last until
 /// September 2028 and then begin again; what an original has heard before that it must forget.
 const SEQUENCE_START: u64 = 1_767_225_600_000;
@@ -41,6 +44,28 @@ impl Node {
         self.send_packets(now, &to, out);
         if let Some(frame) = heard {
             self.send_to_originals(now, frame, out);
+        }
+        self.tell_mic_ended(out);
+    }
+
+    /// The microphone's file is at its end.
+    pub(in crate::node) fn mic_ended(&mut self) {
+        if let Some(call) = &mut self.voice.call {
+            call.mic_ends_in = Some(MIC_ENDED_AFTER);
+        }
+    }
+
+    /// Tells it once the last talkspurt is over and heard.
+    fn tell_mic_ended(&mut self, out: &mut Outbox) {
+        let Some(call) = &mut self.voice.call else { return };
+        match call.mic_ends_in {
+            Some(0) if !call.speaking => {
+                call.mic_ends_in = None;
+                let room = call.room.clone();
+                self.emit(&Event::MicEnded(MicEnded { room: &room }), out);
+            }
+            Some(left) => call.mic_ends_in = Some(left.saturating_sub(1)),
+            None => {}
         }
     }
 

@@ -76,6 +76,8 @@ pub struct Call {
     speaking: bool,
     /// Tells talkspurts where there is no talker.
     detector: Detector,
+    /// The microphone's file is at its end: frames of silence until that is told.
+    mic_ends_in: Option<u32>,
     mixer: Mixer,
     streams: BTreeMap<Rc<str>, Stream>,
     /// When something last went to the members of level 2, and of level 1.
@@ -186,6 +188,7 @@ impl Node {
             talker: talker.ok(),
             speaking: false,
             detector: Detector::new(),
+            mic_ends_in: None,
             mixer: Mixer::new(),
             streams,
             sent: None,
