@@ -20,6 +20,10 @@ const EXIT_USAGE: u8 = 2;
 /// The exit code when an address can't be bound, or a file not be read.
 const EXIT_CANNOT_START: u8 = 3;
 
+/// Bytes of datagrams that may wait for the loop: 0.1 s of 64 members who all talk, 2 KiB of the kernel's a datagram, and
+/// as much again.
+const UDP_BUFFER: usize = 1 << 20;
+
 /// What keeps a node from starting.
 #[derive(Debug)]
 struct Failure {
@@ -90,6 +94,8 @@ type Prepared = (Sockets, Config, Vec<(WarningCode, String)>);
 fn prepare(run: Run) -> Result<Prepared, Failure> {
     let tcp = TcpListener::bind(run.tcp).map_err(|e| cannot_bind(run.tcp, "TCP", "--port", &e))?;
     let udp = UdpSocket::bind(run.udp).map_err(|e| cannot_bind(run.udp, "UDP", "--udp-port", &e))?;
+    // As much as the system grants: a talkative room must survive a moment in which the loop is busy.
+    let _ = socket2::SockRef::from(&udp).set_recv_buffer_size(UDP_BUFFER);
     let sockets = Sockets { tcp, udp };
     let (tcp, udp) = driver::bound(&sockets).map_err(|e| internal(&e.to_string()))?;
     let (udp_host, no_address) = voice_host(udp, run.options.advertise.as_deref())?;

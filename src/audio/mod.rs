@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use async_channel::Sender;
 
-use crate::voice::{Chunk, Frame};
+use crate::voice::{CHUNK, Chunk, Frame};
 
 pub mod clock;
 #[cfg(feature = "audio")]
@@ -33,7 +33,9 @@ pub use spec::{MicSpec, SpeakerSpec};
 
 /// Chunks that wait to be played: as many as are ever asked for before the first is answered.
 const MAX_CHUNKS: usize = 64;
-/// How long closing may take before a thread that hangs is left behind.
+/// Places in the queue of events that are kept for what is no sound: that must not be lost.
+const RESERVED: usize = 8;
+/// How long closing a file may take: a disk that hangs for longer has lost it anyway.
 const STOP_TIME: Duration = Duration::from_millis(500);
 
 /// What to open.
@@ -91,13 +93,14 @@ pub enum Warning {
     File,
 }
 
-/// Microphone and speaker that run. They are told to end when it is dropped; [`stop`](Self::stop) also waits for that.
+/// Microphone and speaker that run. They are told to end when it is dropped; [`stop`](Self::stop) also waits until a file
+/// is closed. For devices nobody waits: one that hangs is left behind.
 #[derive(Debug)]
 pub struct Audio {
     shared: Arc<Shared>,
     chunks: SyncSender<Chunk>,
-    /// Nothing is ever sent: it is closed when all threads have ended.
-    ended: Receiver<()>,
+    /// Nothing is ever sent: it is closed when a speaker's file is.
+    closed: Receiver<()>,
 }
 
 /// What the threads of one call share.
@@ -114,14 +117,11 @@ impl Shared {
         self.stop.load(Ordering::Acquire)
     }
 
-    /// Tells the loop. When its queue is full, sound that would be late is dropped.
-    fn tell(&self, event: Event) {
-        let _ = self.try_tell(event);
-    }
-
-    /// Tells the loop, if its queue is not full.
-    fn try_tell(&self, event: Event) -> bool {
-        self.events.try_send(event).is_ok()
+    /// Tells the loop. When its queue is full, sound that would be late is dropped: then false.
+    fn tell(&self, event: Event) -> bool {
+        let is_sound = matches!(event, Event::Captured(_) | Event::PlaybackDue);
+        let has_room = || self.events.capacity().is_none_or(|capacity| self.events.len() + RESERVED < capacity);
+        (!is_sound || has_room()) && self.events.try_send(event).is_ok()
     }
 
     fn add(&self, thread: Option<Thread>) {
@@ -133,22 +133,28 @@ impl Shared {
 pub fn start(config: Config, events: Sender<Event>) -> Audio {
     let shared = Arc::new(Shared { stop: AtomicBool::new(false), events, threads: Mutex::default() });
     let (chunks, to_play) = sync_channel(MAX_CHUNKS);
-    let (alive, ended) = sync_channel(0);
+    let (open, closed) = sync_channel(0);
+    let open = matches!(config.speaker, SpeakerSpec::File(_)).then_some(open);
     let theirs = shared.clone();
-    let also_alive = alive.clone();
-    let thread = threads::spawn("speaker", alive, move || run(&config, &theirs, &to_play, also_alive));
+    let thread = threads::spawn("speaker", move || {
+        run(&config, &theirs, &to_play);
+        drop(open);
+    });
     if thread.is_none() {
-        shared.tell(Event::Failed { message: "no thread could be started for sound".to_owned() });
+        shared.tell(Event::Failed { message: NO_THREAD.to_owned() });
     }
     shared.add(thread);
-    Audio { shared, chunks, ended }
+    Audio { shared, chunks, closed }
 }
 
 /// Opens both; then the microphone gets a thread of its own, and the speaker stays on this one.
-fn run(config: &Config, shared: &Arc<Shared>, to_play: &Receiver<Chunk>, alive: SyncSender<()>) {
-    let (mic, speaker, warnings) = match threads::open(config) {
+fn run(config: &Config, shared: &Arc<Shared>, to_play: &Receiver<Chunk>) {
+    let (mic, speaker, warnings) = match threads::open(config, shared) {
         Ok(opened) => opened,
-        Err(message) => return shared.tell(Event::Failed { message }),
+        Err(message) => {
+            shared.tell(Event::Failed { message });
+            return;
+        }
     };
     // Warnings first: who hears that both are open has heard what they lack.
     for (code, message) in warnings {
@@ -156,9 +162,16 @@ fn run(config: &Config, shared: &Arc<Shared>, to_play: &Receiver<Chunk>, alive: 
     }
     shared.tell(Event::Opened { mic: mic.name(), speaker: speaker.name() });
     let (theirs, ppm) = (shared.clone(), config.clock_ppm);
-    shared.add(threads::spawn("microphone", alive, move || mic.run(&theirs, ppm)));
+    let thread = threads::spawn("microphone", move || mic.run(&theirs, ppm));
+    if thread.is_none() {
+        shared.tell(Event::Failed { message: NO_THREAD.to_owned() });
+    }
+    shared.add(thread);
     speaker.run(shared, ppm, to_play);
 }
+
+/// What is said when the system has no threads left.
+const NO_THREAD: &str = "no thread could be started for sound";
 
 impl Audio {
     /// Plays 5 ms: the answer to [`Event::PlaybackDue`].
@@ -166,14 +179,16 @@ impl Audio {
         let _ = self.chunks.try_send(*chunk);
     }
 
-    /// Closes files properly and lets go of devices. Waits half a second at most; what hangs then is left behind.
+    /// Lets go of devices, and closes files properly: that is waited for, half a second at most.
     pub fn stop(self) {
         self.tell_stop();
-        let _ = self.ended.recv_timeout(STOP_TIME);
+        let _ = self.closed.recv_timeout(STOP_TIME);
     }
 
     fn tell_stop(&self) {
         self.shared.stop.store(true, Ordering::Release);
+        // An answer that it may wait for.
+        let _ = self.chunks.try_send([0; CHUNK]);
         self.shared.threads.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Thread::unpark);
     }
 }
@@ -189,6 +204,7 @@ impl Drop for Audio {
 /// # Errors
 /// Why not, and what to do.
 pub fn check(mic: &MicSpec, speaker: &SpeakerSpec) -> Result<(), String> {
+    threads::check_apart(mic, speaker).map_err(|why| format!("--mic, --speaker: {why}"))?;
     threads::check_mic(mic)?;
     threads::check_speaker(speaker)
 }

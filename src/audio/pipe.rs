@@ -11,6 +11,9 @@ use crate::voice::{Chunk, FRAME, Frame};
 
 /// Bytes of a frame.
 const FRAME_BYTES: usize = FRAME * 2;
+/// What a pipe holds, in bytes: a page, 128 ms. Linux would give it 2 s.
+#[cfg(target_os = "linux")]
+const PIPE_BYTES: usize = 4096;
 
 /// Makes sure that there is a named pipe.
 ///
@@ -28,6 +31,14 @@ pub fn make(path: &Path) -> Result<(), String> {
         Ok(_) => fail("there is something that is no named pipe"),
         Err(e) => fail(&e.to_string()),
     }
+}
+
+/// Asks for a pipe that holds little: what waits in it is delay. Only Linux knows how; elsewhere it stays as it is.
+fn keep_short(pipe: &File) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES);
+    #[cfg(not(target_os = "linux"))]
+    let _ = pipe;
 }
 
 fn options() -> OpenOptions {
@@ -54,6 +65,7 @@ impl Mic {
     pub fn open(path: &Path) -> Result<Self, String> {
         make(path)?;
         let pipe = options().read(true).open(path).map_err(|e| format!("pipe:{}: {e}", path.display()))?;
+        keep_short(&pipe);
         Ok(Self { pipe, bytes: Vec::with_capacity(FRAME_BYTES), begun: false, ended: false })
     }
 
@@ -126,6 +138,9 @@ impl Speaker {
             self.rest = self.rest.checked_sub(1).unwrap_or(LOOK_EVERY);
             if self.rest == 0 {
                 self.pipe = options().write(true).open(&self.path).ok();
+                if let Some(pipe) = &self.pipe {
+                    keep_short(pipe);
+                }
             }
         }
         let bytes: Vec<u8> = chunk.iter().flat_map(|sample| sample.to_le_bytes()).collect();

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::Duration;
 
@@ -12,8 +12,9 @@ use crate::voice::{CHUNK, CHUNK_TIME, Chunk, FRAME, FRAME_TIME, Frame, RATE};
 
 /// The peak of a tone: 12 dB below full scale.
 const TONE_PEAK: f64 = 8231.0;
-/// How long an answer to `PlaybackDue` is waited for: less than a chunk lasts.
-const ANSWER_TIME: Duration = Duration::from_millis(4);
+/// How long an answer to `PlaybackDue` is waited for. A loop that is busy for a while costs nothing: files and pipes make
+/// it good, devices play silence by themselves. A guess, above any such while.
+const ANSWER_TIME: Duration = Duration::from_millis(200);
 
 /// A microphone that is open.
 pub enum Mic {
@@ -23,9 +24,7 @@ pub enum Mic {
         phase: f64,
     },
     File {
-        samples: Vec<i16>,
-        at: usize,
-        looped: bool,
+        reader: Box<wav::Reader>,
         /// Whether its end has been told.
         told: bool,
         name: String,
@@ -50,14 +49,15 @@ pub enum Speaker {
 pub type Warnings = Vec<(Warning, String)>;
 
 /// Opens both.
-pub fn open(config: &Config) -> Result<(Mic, Speaker, Warnings), String> {
+pub fn open(config: &Config, shared: &Shared) -> Result<(Mic, Speaker, Warnings), String> {
+    check_apart(&config.mic, &config.speaker)?;
     let mut missing = Vec::new();
     let mic = match &config.mic {
         MicSpec::None => Mic::None,
         MicSpec::Tone(hz) => Mic::Tone { hz: *hz, phase: 0.0 },
         MicSpec::File { path, looped } => {
-            let samples = wav::read_16k_mono(path)?;
-            Mic::File { samples, at: 0, looped: *looped, told: false, name: config.mic.to_string() }
+            let reader = Box::new(wav::Reader::open(path, *looped)?);
+            Mic::File { reader, told: false, name: config.mic.to_string() }
         }
         MicSpec::Pipe(path) => open_pipe_mic(path, config)?,
         MicSpec::Default => device_mic(None)?.unwrap_or_else(|| {
@@ -69,6 +69,10 @@ pub fn open(config: &Config) -> Result<(Mic, Speaker, Warnings), String> {
     let speaker = match &config.speaker {
         SpeakerSpec::None => Speaker::None,
         SpeakerSpec::File(path) => {
+            // The next call may write the same file already.
+            if shared.stops() {
+                return Err("it was stopped".to_owned());
+            }
             let writer = wav::Writer::create(path).map_err(|e| format!("{}: {e}", path.display()))?;
             Speaker::File(writer, config.speaker.to_string())
         }
@@ -135,11 +139,25 @@ use no_devices as device_mic;
 #[cfg(not(feature = "audio"))]
 use no_devices as device_speaker;
 
+/// Whether microphone and speaker are not one file or pipe, which would be heard by nobody, and overwritten.
+pub fn check_apart(mic: &MicSpec, speaker: &SpeakerSpec) -> Result<(), String> {
+    let real = |path: &Path| std::fs::canonicalize(path).ok();
+    match (mic, speaker) {
+        (MicSpec::File { path: mic, .. }, SpeakerSpec::File(speaker))
+        | (MicSpec::Pipe(mic), SpeakerSpec::Pipe(speaker))
+            if mic == speaker || real(mic).is_some_and(|mic| real(speaker) == Some(mic)) =>
+        {
+            Err(format!("{}: it can't be microphone and speaker at once", mic.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Whether a microphone could be opened now.
 pub fn check_mic(mic: &MicSpec) -> Result<(), String> {
     match mic {
-        MicSpec::File { path, .. } => {
-            hound::WavReader::open(path).map(drop).map_err(|e| format!("--mic {}: {e}", path.display()))
+        MicSpec::File { path, looped } => {
+            wav::Reader::open(path, *looped).map(drop).map_err(|why| format!("--mic {why}"))
         }
         #[cfg(unix)]
         MicSpec::Pipe(path) => super::pipe::make(path).map_err(|why| format!("--mic {why}")),
@@ -151,15 +169,7 @@ pub fn check_mic(mic: &MicSpec) -> Result<(), String> {
 /// Whether a speaker could be opened now.
 pub fn check_speaker(speaker: &SpeakerSpec) -> Result<(), String> {
     match speaker {
-        SpeakerSpec::File(path) => {
-            let there = path.exists();
-            let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
-            if !there && opened.is_ok() {
-                // It was only asked whether it could be made.
-                let _ = std::fs::remove_file(path);
-            }
-            opened.map(drop).map_err(|e| format!("--speaker {}: {e}", path.display()))
-        }
+        SpeakerSpec::File(path) => wav::can_be_written(path).map_err(|e| format!("--speaker {}: {e}", path.display())),
         #[cfg(unix)]
         SpeakerSpec::Pipe(path) => super::pipe::make(path).map_err(|why| format!("--speaker {why}")),
         SpeakerSpec::Device(name) => device_speaker(Some(name)).map(drop).map_err(|why| format!("--speaker {why}")),
@@ -193,7 +203,7 @@ impl Mic {
                     match clock.until_next() {
                         Some(wait) => thread::park_timeout(wait),
                         None => {
-                            shared.tell(Event::Captured(other.next()));
+                            shared.tell(Event::Captured(other.next(shared)));
                             other.tell_end(shared);
                         }
                     }
@@ -202,7 +212,7 @@ impl Mic {
         }
     }
 
-    fn next(&mut self) -> Frame {
+    fn next(&mut self, shared: &Shared) -> Frame {
         let mut frame = [0; FRAME];
         match self {
             Self::Tone { hz, phase } => {
@@ -211,13 +221,12 @@ impl Mic {
                     *phase = (*phase + *hz / f64::from(RATE)).fract();
                 }
             }
-            Self::File { samples, at, looped, .. } => {
-                for sample in &mut frame {
-                    if *looped && *at >= samples.len() {
-                        *at = 0;
-                    }
-                    *sample = samples.get(*at).copied().unwrap_or_default();
-                    *at = at.saturating_add(1);
+            // At its end there is silence.
+            Self::File { reader, name, .. } => {
+                if let Err(e) = reader.read(&mut frame) {
+                    reader.end();
+                    let message = format!("{name}: {e}: nothing more is read from it");
+                    shared.tell(Event::Warning { code: Warning::File, message });
                 }
             }
             #[cfg(unix)]
@@ -232,11 +241,9 @@ impl Mic {
     /// Tells once that there is nothing more to come.
     fn tell_end(&mut self, shared: &Shared) {
         match self {
-            Self::File { samples, at, looped: false, told, .. } if *at >= samples.len() && !*told => {
-                *told = shared.try_tell(Event::MicEnded);
-            }
+            Self::File { reader, told, .. } if reader.ended() && !*told => *told = shared.tell(Event::MicEnded),
             #[cfg(unix)]
-            Self::Pipe(pipe, _) if pipe.ended() && shared.try_tell(Event::MicEnded) => pipe.begin(),
+            Self::Pipe(pipe, _) if pipe.ended() && shared.tell(Event::MicEnded) => pipe.begin(),
             _ => {}
         }
     }
@@ -265,12 +272,19 @@ impl Speaker {
                 while !shared.stops() {
                     match clock.until_next() {
                         Some(wait) => thread::park_timeout(wait),
-                        None => other.play(shared, &ask(shared, to_play)),
+                        None => {
+                            let chunk = ask(shared, to_play);
+                            // What comes at the end only wakes it up.
+                            if !shared.stops() {
+                                other.play(shared, &chunk);
+                            }
+                        }
                     }
                 }
                 if let Self::File(mut writer, name) = other
                     && let Err(e) = writer.finish()
                 {
+                    writer.give_up();
                     shared.tell(Event::Warning { code: Warning::File, message: format!("{name}: {e}") });
                 }
             }
@@ -283,7 +297,9 @@ impl Speaker {
                 if let Err(e) = writer.write(chunk) {
                     let message = format!("{name}: {e}: nothing more is written to it");
                     shared.tell(Event::Warning { code: Warning::File, message });
-                    *self = Self::None;
+                    if let Self::File(writer, _) = std::mem::replace(self, Self::None) {
+                        writer.give_up();
+                    }
                 }
             }
             #[cfg(unix)]
@@ -297,15 +313,13 @@ impl Speaker {
 pub fn ask(shared: &Shared, to_play: &Receiver<Chunk>) -> Chunk {
     // Answers that came too late are of no use any more.
     while to_play.try_recv().is_ok() {}
-    shared.tell(Event::PlaybackDue);
+    if !shared.tell(Event::PlaybackDue) {
+        return [0; CHUNK];
+    }
     to_play.recv_timeout(ANSWER_TIME).unwrap_or([0; CHUNK])
 }
 
-/// Runs something on a thread; `alive` is let go of at its end.
-pub fn spawn(name: &str, alive: SyncSender<()>, run: impl FnOnce() + Send + 'static) -> Option<thread::Thread> {
-    let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || {
-        run();
-        drop(alive);
-    });
-    spawned.ok().map(|handle| handle.thread().clone())
+/// Runs something on a thread.
+pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Option<thread::Thread> {
+    thread::Builder::new().name(name.to_owned()).spawn(run).ok().map(|handle| handle.thread().clone())
 }

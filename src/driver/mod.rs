@@ -9,7 +9,7 @@
 //! - [`stdio`]: the threads; [`client`]: the queue of lines between the loop and stdout's thread
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -91,6 +91,8 @@ struct Core {
     next_link: u64,
     udp: Rc<Async<UdpSocket>>,
     sound: Option<sound::Sound>,
+    /// What came at once of what was done: it is told to the node next. At most what one call of sound has to say.
+    echoes: VecDeque<Input<'static>>,
     clock_ppm: f64,
     stdio: Stdio,
     /// When the timer will wake.
@@ -126,6 +128,7 @@ pub fn run(
         next_link: 0,
         udp: udp.clone(),
         sound: None,
+        echoes: VecDeque::new(),
         clock_ppm,
         stdio,
         timer_at: None,
@@ -157,9 +160,7 @@ pub fn run(
     let held = (std::mem::take(&mut core.links), std::mem::take(&mut core.dials), std::mem::take(&mut core.jobs));
     let sound = core.sound.take();
     drop(core);
-    if let Some(sound) = sound {
-        sound.stop();
-    }
+    drop(sound.map(sound::Sound::stop));
     drop(held);
     // A task that was let go is taken down by its executor, at its next turn.
     while this.executor.try_tick() {}
@@ -176,11 +177,15 @@ fn now() -> Now {
 impl Loop {
     /// Tells the node what happened, and does what it wants done.
     fn handle(self: &Rc<Self>, input: Input<'_>) {
-        {
-            let core = &mut *self.core.borrow_mut();
-            core.node.handle(now(), input, &mut core.out);
+        let mut next = Some(input);
+        while let Some(input) = next {
+            {
+                let core = &mut *self.core.borrow_mut();
+                core.node.handle(now(), input, &mut core.out);
+            }
+            self.clone().perform();
+            next = self.core.borrow_mut().echoes.pop_front();
         }
-        self.clone().perform();
     }
 
     /// Does what the node wants done.
@@ -227,11 +232,7 @@ impl Loop {
                 Output::StartAudio { mic, speaker } => {
                     match sound::Sound::start(&self, &mic, &speaker, core.clock_ppm) {
                         Ok(sound) => core.sound = Some(sound),
-                        Err(why) => {
-                            let this = self.clone();
-                            let fail = async move { this.handle(Input::AudioOpened(Err(why))) };
-                            self.executor.spawn(fail).detach();
-                        }
+                        Err(why) => core.echoes.push_back(Input::AudioOpened(Err(why))),
                     }
                 }
                 Output::Play(chunk) => {
@@ -241,7 +242,7 @@ impl Loop {
                 }
                 Output::StopAudio => {
                     if let Some(sound) = core.sound.take() {
-                        sound.stop();
+                        core.echoes.extend(sound.stop());
                     }
                 }
                 Output::ListDevices(job) => {
@@ -253,6 +254,12 @@ impl Loop {
                 Output::Exit(code) => {
                     // The first code stands.
                     let _ = self.exit.try_send(code);
+                    // `bye` has been said: what comes now is for stderr alone.
+                    for echo in core.echoes.drain(..) {
+                        if let Input::Warn(_, message) = echo {
+                            core.stdio.errors.say(&message);
+                        }
+                    }
                 }
             }
         }
