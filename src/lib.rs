@@ -15,12 +15,14 @@
 //! - [`audio`]: microphones and speakers: devices, WAV files, tones, pipes, none
 //! - [`sim`]: many nodes on a virtual network and a virtual clock
 //! - [`options`], [`program`]: the command line, and the program around the node
+//! - [`compare`]: two recordings beside each other, in figures and as pictures
 //! - [`lab`]: one talker and one listener over a virtual line, for who compares settings
 //!
 //! Nothing in `wire`, `gossip`, `voice`, `api` and `node` reads a clock, draws a random number or does I/O.
 
 pub mod api;
 pub mod audio;
+pub mod compare;
 pub mod driver;
 pub mod gossip;
 pub mod lab;

@@ -130,6 +130,8 @@ pub struct Options {
 pub enum Action {
     /// Prints the schema.
     Schema(Schema),
+    /// Compares two recordings.
+    VoiceCompare(VoiceCompare),
 }
 
 /// print the JSON Schema of the line protocol
@@ -141,6 +143,50 @@ pub struct Schema {
     pub strict: bool,
 }
 
+/// measure what was heard against what was said: delay, level, gaps, likeness
+#[derive(Debug, FromArgs)]
+#[argh(
+    subcommand,
+    name = "voice-compare",
+    note = "Both are WAV files of any rate. What was said is cut into pieces of 0.2 s; those with speech in them are looked for in what was
+heard. It is the same speech if four fifths of them are found there.
+
+Prints a JSON object; on a terminal a drawing and a few words instead.",
+    error_code(0, "it is the same speech"),
+    error_code(1, "it is not"),
+    error_code(2, "usage"),
+    error_code(3, "a file could not be read or written, or nothing is said in the first one")
+)]
+pub struct VoiceCompare {
+    /// what was said: a WAV file
+    #[argh(positional)]
+    pub said: String,
+
+    /// what was heard: a WAV file
+    #[argh(positional)]
+    pub heard: String,
+
+    /// draw both as a picture
+    #[argh(option, arg_name = "file.svg")]
+    pub svg: Option<String>,
+
+    /// the title of the picture
+    #[argh(option, default = "String::from(\"What was said, and what was heard\")", arg_name = "text")]
+    pub title: String,
+
+    /// what is taken off the delay, in milliseconds: how much earlier the second recording began (0)
+    #[argh(option, default = "0.0", arg_name = "ms")]
+    pub offset: f64,
+
+    /// draw on stdout even if it is no terminal
+    #[argh(switch)]
+    pub draw: bool,
+
+    /// print the JSON object even on a terminal
+    #[argh(switch)]
+    pub json: bool,
+}
+
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Asked {
@@ -148,6 +194,8 @@ pub enum Asked {
     Print(String),
     /// Print the schema.
     Schema(Schema),
+    /// Compare two recordings.
+    VoiceCompare(VoiceCompare),
     /// Run a node.
     Run(Box<Run>),
 }
@@ -187,6 +235,8 @@ pub fn read(args: &[String]) -> Result<Asked, String> {
     }
     match options.action {
         Some(Action::Schema(schema)) => Ok(Asked::Schema(schema)),
+        Some(Action::VoiceCompare(files)) if !files.offset.is_finite() => Err("--offset is a number".into()),
+        Some(Action::VoiceCompare(files)) => Ok(Asked::VoiceCompare(files)),
         None => check(options).map(|run| Asked::Run(Box::new(run))),
     }
 }

@@ -1,6 +1,6 @@
 //! The program around the node: what the command line asks for, from start to exit code.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -35,14 +35,23 @@ struct Failure {
 /// Does what the command line asks for. Gives the exit code.
 pub fn run(args: &[String]) -> u8 {
     match options::read(args) {
-        Err(message) => {
-            let _ = writeln!(io::stderr(), "p2p-chat: {}", printable_lines(&message));
-            EXIT_USAGE
-        }
+        Err(message) => complain(&message, EXIT_USAGE),
         Ok(Asked::Print(text)) => print(text.trim_end()),
         Ok(Asked::Schema(wanted)) => print(&format!("{:#}", schema(wanted.strict))),
+        Ok(Asked::VoiceCompare(files)) => match crate::compare::run(&files, io::stdout().is_terminal()) {
+            Err(message) => complain(&message, EXIT_CANNOT_START),
+            Ok((text, same)) => match print(text.trim_end()) {
+                0 => u8::from(!same),
+                exit => exit,
+            },
+        },
         Ok(Asked::Run(run)) => run_node(*run),
     }
+}
+
+fn complain(message: &str, exit: u8) -> u8 {
+    let _ = writeln!(io::stderr(), "p2p-chat: {}", printable_lines(message));
+    exit
 }
 
 fn print(text: &str) -> u8 {

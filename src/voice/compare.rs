@@ -42,6 +42,13 @@ pub struct Piece {
     pub likeness: f64,
 }
 
+impl Piece {
+    /// Whether it was found: what is less like it is something else.
+    pub fn is_found(&self) -> bool {
+        self.likeness >= FOUND
+    }
+}
+
 /// Speech that is missing in what came out.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gap {
@@ -100,7 +107,7 @@ impl Comparison {
     }
 
     fn found_pieces(&self) -> impl Iterator<Item = &Piece> {
-        self.pieces.iter().filter(|piece| piece.likeness >= FOUND)
+        self.pieces.iter().filter(|piece| piece.is_found())
     }
 }
 
@@ -243,7 +250,7 @@ fn gaps(levels: &[f64], heard: &[i16], comparison: &Comparison, least: f64) -> V
     let (mut gaps, mut run, mut delay) = (Vec::new(), 0, usual);
     for (n, level) in levels.iter().chain([&f64::MIN]).enumerate() {
         while let Some(piece) = pieces.next_if(|piece| piece.at <= seconds(n * CHUNK)) {
-            delay = if piece.likeness >= FOUND { piece.delay_ms } else { usual };
+            delay = if piece.is_found() { piece.delay_ms } else { usual };
         }
         let came = || came_for(heard, n * CHUNK, CHUNK, delay).map_or(f64::MIN, level_db);
         if *level >= least && came() < level + change - MISSING_BELOW {
