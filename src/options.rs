@@ -103,7 +103,7 @@ pub struct Options {
     pub history_bytes: usize,
 
     /// the microphone of `voice_join`: default, none, a device (see the command `devices`), tone:HZ, FILE.wav (looping with
-    /// `,loop` behind it) or pipe:PATH, raw 16-bit PCM at 16 kHz (default)
+    /// `,loop` behind it; it begins after half a second) or pipe:PATH, raw 16-bit PCM at 16 kHz (default)
     #[argh(option, default = "String::from(\"default\")", arg_name = "what")]
     pub mic: String,
 
@@ -114,6 +114,12 @@ pub struct Options {
     /// for tests only: how much too fast the clocks of files and of no devices run, in millionths (0)
     #[argh(option, default = "0.0", arg_name = "n")]
     pub clock_ppm: f64,
+
+    /// for tests only: a bad network for the datagrams that come in, a line a sender: loss=PERCENT, burst=DATAGRAMS (the mean
+    /// length of a loss), delay=MS, reorder=PERCENT, duplicate=PERCENT and jitter= uniform:MS, normal:MS, wifi or
+    /// storm:FROM-TO (in seconds), separated by commas
+    #[argh(option, arg_name = "line")]
+    pub line: Option<crate::sim::line::Settings>,
 
     /// print the version
     #[argh(switch, short = 'V')]

@@ -8,7 +8,7 @@ use crate::api::EventKind;
 use crate::api::event::{Event, Fatal, FatalCode, WarningCode};
 use crate::api::line::{printable, to_json};
 use crate::api::schema::schema;
-use crate::driver::{self, Sockets, stdio};
+use crate::driver::{self, ForTests, Sockets, stdio};
 use crate::node::Config;
 use crate::options::{self, Asked, Options, Run};
 use crate::wire::room_key::RoomKey;
@@ -73,9 +73,9 @@ fn run_node(run: Run) -> u8 {
     };
     let (output, errors) = (stdio.output.clone(), stdio.errors.clone());
     let result = catch_unwind(AssertUnwindSafe(|| {
-        let clock_ppm = run.options.clock_ppm;
+        let for_tests = ForTests { clock_ppm: run.options.clock_ppm, line: run.options.line };
         let (sockets, config, warnings) = prepare(run)?;
-        driver::run(config, sockets, stdio, warnings, clock_ppm).map_err(|e| internal(&e.to_string()))
+        driver::run(config, sockets, stdio, warnings, for_tests).map_err(|e| internal(&e.to_string()))
     }));
     let exit = match result.unwrap_or_else(|_| Err(internal("a bug: please report what stderr says above"))) {
         Ok(exit) => exit,

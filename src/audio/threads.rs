@@ -12,6 +12,9 @@ use crate::voice::{CHUNK, CHUNK_TIME, Chunk, FRAME, FRAME_TIME, Frame, RATE};
 
 /// The peak of a tone: 12 dB below full scale.
 const TONE_PEAK: f64 = 8231.0;
+/// Frames of silence before a file begins: 0.5 s, in which the others learn that this node is in voice, and it where they are.
+/// Without it the first syllables would go to nobody. A guess, above a few round trips.
+const LEAD_IN: u32 = 25;
 /// How long an answer to `PlaybackDue` is waited for. A loop that is busy for a while costs nothing: files and pipes make
 /// it good, devices play silence by themselves. A guess, above any such while.
 const ANSWER_TIME: Duration = Duration::from_millis(200);
@@ -25,6 +28,8 @@ pub enum Mic {
     },
     File {
         reader: Box<wav::Reader>,
+        /// Frames of silence before it begins.
+        lead_in: u32,
         /// Whether its end has been told.
         told: bool,
         name: String,
@@ -57,7 +62,7 @@ pub fn open(config: &Config, shared: &Shared) -> Result<(Mic, Speaker, Warnings)
         MicSpec::Tone(hz) => Mic::Tone { hz: *hz, phase: 0.0 },
         MicSpec::File { path, looped } => {
             let reader = Box::new(wav::Reader::open(path, *looped)?);
-            Mic::File { reader, told: false, name: config.mic.to_string() }
+            Mic::File { reader, lead_in: LEAD_IN, told: false, name: config.mic.to_string() }
         }
         MicSpec::Pipe(path) => open_pipe_mic(path, config)?,
         MicSpec::Default => device_mic(None)?.unwrap_or_else(|| {
@@ -221,7 +226,8 @@ impl Mic {
                     *phase = (*phase + *hz / f64::from(RATE)).fract();
                 }
             }
-            // At its end there is silence.
+            Self::File { lead_in: left @ 1.., .. } => *left -= 1,
+            // At its end there is silence, too.
             Self::File { reader, name, .. } => {
                 if let Err(e) = reader.read(&mut frame) {
                     reader.end();

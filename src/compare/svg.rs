@@ -18,6 +18,11 @@ const DELAYS: f64 = 46.0;
 /// Pixels of a column of a waveform.
 const COLUMN: f64 = 2.0;
 
+/// Pixels that a gap's length takes.
+const LABEL: f64 = 24.0;
+/// Characters of a title that fit.
+const TITLE: usize = 84;
+
 const PANE: f64 = WIDTH - LEFT - RIGHT;
 const HEARD: f64 = TOP + HIGH + BETWEEN;
 const DELAY: f64 = HEARD + HIGH + BETWEEN;
@@ -49,6 +54,10 @@ pub fn draw(pair: &Pair, title: &str) -> String {
          <title>{}</title>\n{STYLE}<rect class=\"page\" width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"10\"/>\n",
         xml(title)
     );
+    let title = match title.char_indices().nth(TITLE) {
+        Some((end, _)) => &format!("{}…", title.get(..end).unwrap_or_default()),
+        None => title,
+    };
     let words = pair.words().join(" · ");
     let _ = writeln!(svg, "<text class=\"title\" x=\"24\" y=\"36\">{}</text>", xml(title));
     let _ = writeln!(svg, "<text class=\"about\" x=\"24\" y=\"60\">{}</text>", xml(&words));
@@ -131,6 +140,8 @@ fn delays(svg: &mut String, pair: &Pair) {
 
 /// Where speech is missing.
 fn gaps(svg: &mut String, pair: &Pair) {
+    // Where two are close, one has no room for its length.
+    let mut free_from = 0.0;
     for gap in &pair.found.gaps {
         let (from, to) = (x_of(pair, gap.at), x_of(pair, gap.at + gap.ms / 1000.0));
         let _ = writeln!(
@@ -140,7 +151,11 @@ fn gaps(svg: &mut String, pair: &Pair) {
             HEARD + HIGH - TOP,
             gap.ms
         );
-        let _ = writeln!(svg, "<text class=\"gone\" x=\"{}\" y=\"{}\">{}</text>", (from + to) / 2.0, TOP - 4.0, gap.ms);
+        let middle = round((from + to) / 2.0, 10.0);
+        if middle >= free_from {
+            let _ = writeln!(svg, "<text class=\"gone\" x=\"{middle}\" y=\"{}\">{}</text>", TOP - 4.0, gap.ms);
+            free_from = middle + LABEL;
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! when the loop comes round: so a burst costs a few system calls, not a few a message. stdin and stdout have a thread
 //! each, and a third watches whether stdout is still open.
 //!
-//! - [`tcp`]: links; [`dial`](self): name look-up and connect; [`udp`]: datagrams; [`sound`](self): microphone and speaker
+//! - [`tcp`]: links; [`dial`](self): name look-up and connect; [`udp`]: datagrams, [`line`](self): and a bad line for them; [`sound`](self): microphone and speaker
 //! - [`stdio`]: the threads; [`client`]: the queue of lines between the loop and stdout's thread
 
 use std::cell::{Cell, RefCell};
@@ -29,6 +29,7 @@ use crate::wire::room_key::RoomKey;
 pub mod client;
 mod dial;
 pub mod limits;
+mod line;
 mod sound;
 pub mod stdio;
 mod tcp;
@@ -70,6 +71,15 @@ pub struct Stdio {
     pub errors: stdio::Stderr,
 }
 
+/// What is only for tests.
+#[derive(Debug, Default)]
+pub struct ForTests {
+    /// How much too fast the clocks of files and of no devices run, in millionths.
+    pub clock_ppm: f64,
+    /// What becomes of datagrams on their way to us.
+    pub line: Option<crate::sim::line::Settings>,
+}
+
 /// Everything the tasks share. They run on one thread, and none holds a borrow while it waits.
 struct Loop {
     core: RefCell<Core>,
@@ -102,14 +112,13 @@ struct Core {
 /// How much is read at once, in bytes: one buffer for all links, since a link only keeps what is cut in two.
 const SCRATCH: usize = 64 << 10;
 
-/// Runs a node until it ends. Gives the exit code. `clock_ppm`: how much too fast the clocks of files and of no devices run, for
-/// tests.
+/// Runs a node until it ends. Gives the exit code.
 pub fn run(
     config: Config,
     sockets: Sockets,
     stdio: Stdio,
     warnings: Vec<(WarningCode, String)>,
-    clock_ppm: f64,
+    for_tests: ForTests,
 ) -> std::io::Result<u8> {
     let (exit, exited) = async_channel::bounded(1);
     let tcp = Async::new(sockets.tcp)?;
@@ -117,6 +126,8 @@ pub fn run(
     let signals = Signals::new([Signal::Int, Signal::Term])?;
     let (requests, notices) = (stdio.requests.clone(), stdio.notices.clone());
     let mut out = Outbox::default();
+    let seed = line::seed(config.seed, &config.username, config.entropy);
+    let lines = for_tests.line.map(|settings| line::Lines::new(settings, seed, now().mono));
     let node = Node::new(now(), config, &mut out);
     let core = Core {
         node,
@@ -129,7 +140,7 @@ pub fn run(
         udp: udp.clone(),
         sound: None,
         echoes: VecDeque::new(),
-        clock_ppm,
+        clock_ppm: for_tests.clock_ppm,
         stdio,
         timer_at: None,
     };
@@ -147,7 +158,7 @@ pub fn run(
     }
     let tasks = [
         this.executor.spawn(tcp::accept(this.clone(), tcp)),
-        this.executor.spawn(udp::receive(this.clone(), udp)),
+        this.executor.spawn(udp::receive(this.clone(), udp, lines)),
         this.executor.spawn(watch_time(this.clone())),
         this.executor.spawn(watch_signals(this.clone(), signals)),
         this.executor.spawn(take_requests(this.clone(), requests)),

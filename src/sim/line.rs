@@ -50,6 +50,41 @@ impl Default for Settings {
     }
 }
 
+/// The forms in which a line is named.
+pub const LINES: &str =
+    "loss=PERCENT, burst=DATAGRAMS, delay=MS, jitter=…, reorder=PERCENT and duplicate=PERCENT, separated by commas";
+
+impl FromStr for Settings {
+    type Err = String;
+
+    /// As in `loss=10,burst=3,jitter=uniform:40`. What is not named is not there: the delay is 0 then.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut settings = Self { delay: Duration::ZERO, ..Self::default() };
+        for part in text.split(',').map(str::trim) {
+            let unknown = || format!("`{}` is none of {LINES}", part.escape_debug());
+            let (name, value) = part.split_once('=').ok_or_else(unknown)?;
+            if name == "jitter" {
+                settings.jitter = value.parse()?;
+                continue;
+            }
+            let number: f64 =
+                value.parse().map_err(|_| format!("{name} takes a number, not `{}`", value.escape_debug()))?;
+            match name {
+                "loss" => settings.loss_percent = number,
+                "burst" => settings.burst = number,
+                // A length of time knows no negative numbers and no infinite ones.
+                "delay" if (0.0..=MAX_DELAY_MS).contains(&number) => settings.delay = milliseconds(number),
+                "delay" => return Err(format!("delay is from 0 to {MAX_DELAY_MS}, not {number}")),
+                "reorder" => settings.reorder_percent = number,
+                "duplicate" => settings.duplicate_percent = number,
+                _ => return Err(unknown()),
+            }
+        }
+        settings.check()?;
+        Ok(settings)
+    }
+}
+
 impl Settings {
     /// Whether every figure is within its bounds.
     ///
@@ -338,6 +373,20 @@ mod tests {
     fn a_plain_line_only_takes_its_time() {
         assert!(took(Settings::default(), 100).iter().all(|ms| (ms - 20.0).abs() < 1e-6));
         assert!(sent(Settings::default(), 1, 100).iter().all(|it| it[1].is_none()));
+    }
+
+    #[test]
+    fn a_line_is_named_in_a_word() {
+        let line: Settings =
+            "loss=10,burst=3, delay=25,jitter=uniform:40,reorder=1,duplicate=2".parse().expect("a line");
+        assert_eq!((line.loss_percent, line.burst, line.delay), (10.0, 3.0, Duration::from_millis(25)));
+        assert_eq!((line.jitter, line.reorder_percent, line.duplicate_percent), (Jitter::Uniform(40.0), 1.0, 2.0));
+        assert_eq!("loss=1".parse::<Settings>().expect("a line").delay, Duration::ZERO);
+        for odd in
+            ["", "loss", "loss=x", "loss=NaN", "loss=95", "delay=-1", "delay=inf", "jitter=odd", "drift=1", "loss=1,"]
+        {
+            assert!(odd.parse::<Settings>().is_err(), "{odd}");
+        }
     }
 
     #[test]
