@@ -18,3 +18,4 @@ mod links;
 mod pipes;
 mod snapshots;
 mod stdio;
+mod voice;

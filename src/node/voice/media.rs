@@ -265,11 +265,13 @@ impl Node {
     }
 
     fn echoed(&mut self, now: Now, from: SocketAddr, session: u64, nonce: u64) -> Option<()> {
-        let (_, stream) = self.stream_of(session)?;
+        let (id, stream) = self.stream_of(session)?;
         if !stream.path.echoed(now.mono, from, nonce) {
             return None;
         }
         self.voice.challenges.echoed(from.ip());
+        // As good a sign of it as its voice: without one, a member that vanished before it spoke would stay for long.
+        self.voice.roster.get_mut(&id)?.sign = Some(now.mono);
         Some(())
     }
 

@@ -5,12 +5,17 @@
 //! - [`raw`]: a peer made of a blocking socket, as well or ill behaved as a test likes
 //! - [`original`]: the Python program's nodes, mesh and star, to share a network with
 //! - [`room_key`]: the original's encryption, computed apart from the program's own
+//! - [`voice`]: what nodes say and are heard to say; [`telephone`]: an original node in voice
+//! - [`middle`]: a bad line between two nodes
 
 pub mod line;
+pub mod middle;
 pub mod node;
 pub mod original;
 pub mod raw;
 pub mod room_key;
+pub mod telephone;
+pub mod voice;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
