@@ -24,8 +24,11 @@ use crate::wire::message::{Ttl, View};
 use crate::wire::room_key::RoomKey;
 
 pub mod line;
+mod peer;
 #[cfg(test)]
 mod tests;
+
+pub use peer::Peer;
 
 /// A node's place in the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +57,8 @@ pub struct Net {
     datagrams: Vec<(At, SocketAddr, Vec<u8>)>,
     /// Of a thousand datagrams, how many are lost.
     lossy: usize,
+    /// Those who are no nodes.
+    peers: Vec<peer::Raw>,
 }
 
 /// A message that crossed a link.
@@ -150,6 +155,7 @@ impl Net {
             crossings: Vec::new(),
             datagrams: Vec::new(),
             lossy: 0,
+            peers: Vec::new(),
         }
     }
 
@@ -176,7 +182,7 @@ impl Net {
             check: false,
             drain: Duration::from_secs(2),
             seed: Some(self.nodes.len() as u64),
-            entropy: [7; 32],
+            entropy: std::array::from_fn(|i| (self.nodes.len() >> (i % 4 * 8)) as u8 ^ 7),
             max_links: limits::MAX_LINKS,
             max_links_per_addr: limits::MAX_LINKS_PER_ADDR,
             history_bytes: limits::MAX_HISTORY_BYTES,
@@ -295,6 +301,17 @@ impl Net {
         &self.nodes[at.0].node
     }
 
+    /// A node, to be tampered with.
+    #[cfg(test)]
+    pub(crate) fn at_mut(&mut self, at: At) -> &mut Node {
+        &mut self.nodes[at.0].node
+    }
+
+    /// Everything that a node has printed.
+    pub fn lines(&self, at: At) -> &[Value] {
+        &self.nodes[at.0].lines
+    }
+
     /// All nodes.
     pub fn all(&self) -> impl Iterator<Item = At> + use<> {
         (0..self.nodes.len()).map(At)
@@ -354,7 +371,11 @@ impl Net {
             }
             What::Written(link, bytes) => self.handle(to, Input::Written { link, bytes }),
             What::Broken(link) => self.handle(to, Input::Ended { link, error: Some("cut".into()) }),
-            What::Datagram(from, bytes) => self.handle(to, Input::Datagram { from, bytes: &bytes }),
+            What::Datagram(from, bytes) => {
+                if !self.nodes[to.0].frozen {
+                    self.handle(to, Input::Datagram { from, bytes: &bytes });
+                }
+            }
             What::AudioOpened(mic, speaker) => self.handle(to, Input::AudioOpened(Ok((mic, speaker)))),
             What::Devices(job) => self.handle(to, Input::Devices { job, devices: Devices::default() }),
             What::Dial(dial, addr) => self.dialled(to, dial, &addr),
@@ -394,6 +415,9 @@ impl Net {
     }
 
     fn dialled(&mut self, from: At, dial: DialId, addr: &str) {
+        if self.peer_dialled(from, dial, addr) {
+            return;
+        }
         let to = self.all().find(|at| addr_of(*at).to_string() == addr && self.nodes[at.0].exit.is_none());
         let Some(to) = to.filter(|to| !self.apart.contains(&pair(from, *to))) else {
             let failed = Input::DialFailed { dial, code: LinkCode::Refused, reason: "nobody there".into() };
@@ -461,6 +485,7 @@ impl Net {
                     }
                 }
                 Output::Close(link) => {
+                    self.peer_closed(at, link);
                     if let Some(wire) = self.wires.remove(&(at, link)) {
                         let (to, other) = wire.other;
                         let wait = wire.busy_until.saturating_sub(self.now).max(wire.delay);
@@ -494,14 +519,16 @@ impl Net {
     fn throw(&mut self, from: At, to: SocketAddr, bytes: &Bytes) {
         let bytes = self.bytes_of(from, bytes);
         self.datagrams.push((from, to, bytes.clone()));
+        if self.chance(1000) < self.lossy {
+            return;
+        }
+        self.peer_got(to, &bytes);
         let there = self.all().find(|at| addr_of(*at) == to);
         let Some(there) = there.filter(|there| !self.apart.contains(&pair(from, *there))) else { return };
-        if self.chance(1000) >= self.lossy {
-            let (least, most) = self.delay;
-            let spread = usize::try_from((most - least).as_micros()).unwrap_or(usize::MAX);
-            let delay = least + Duration::from_micros(self.chance(spread + 1) as u64);
-            self.schedule(delay, there, What::Datagram(addr_of(from), bytes));
-        }
+        let (least, most) = self.delay;
+        let spread = usize::try_from((most - least).as_micros()).unwrap_or(usize::MAX);
+        let delay = least + Duration::from_micros(self.chance(spread + 1) as u64);
+        self.schedule(delay, there, What::Datagram(addr_of(from), bytes));
     }
 
     /// Loses datagrams: so many of a thousand.
@@ -529,6 +556,11 @@ impl Net {
         self.handle(at, Input::PlaybackDue);
     }
 
+    /// How long the network has been running.
+    pub const fn elapsed(&self) -> Duration {
+        self.now
+    }
+
     /// What a node has played so far.
     pub fn played(&self, at: At) -> &[i16] {
         self.nodes[at.0].played.as_flattened()
@@ -552,6 +584,7 @@ impl Net {
     fn transmit(&mut self, at: At, link: LinkId, bytes: &Bytes) {
         let bytes = self.bytes_of(at, bytes);
         let now = self.now;
+        self.peer_was_sent(at, link, &bytes);
         let Some(wire) = self.wires.get_mut(&(at, link)) else {
             // Cut: taken by the system all the same, and lost.
             return self.schedule(Duration::ZERO, at, What::Written(link, bytes.len()));
