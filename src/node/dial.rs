@@ -140,7 +140,10 @@ impl Node {
         addr: std::net::SocketAddr,
         out: &mut Outbox,
     ) {
-        let Some(name) = self.dials.remove(&dial) else { return out.push(Output::Close(link)) };
+        let Some(name) = self.dials.remove(&dial) else {
+            self.knocked(dial, true);
+            return out.push(Output::Close(link));
+        };
         match self.targets.get_mut(&name) {
             Some(target) => {
                 let until = target.deadline().unwrap_or(now.mono);
@@ -153,8 +156,9 @@ impl Node {
 
     /// A dial failed.
     pub(super) fn dial_failed(&mut self, now: Now, dial: DialId, code: LinkCode, reason: &str, out: &mut Outbox) {
-        if let Some(addr) = self.dials.remove(&dial) {
-            self.target_failed(now, &addr, code, reason, out);
+        match self.dials.remove(&dial) {
+            Some(addr) => self.target_failed(now, &addr, code, reason, out),
+            None => self.knocked(dial, false),
         }
     }
 

@@ -180,6 +180,7 @@ fn read_hello(frame: &[u8]) -> Result<(Peer, Option<String>), &'static str> {
         pings: has(outgoing::PING),
         confirms: has(outgoing::CONFIRM),
         nicks: has(outgoing::NICK),
+        is_host: false,
     };
     Ok((peer, view.id.name().ok().map(std::borrow::Cow::into_owned)))
 }

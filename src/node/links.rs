@@ -126,6 +126,8 @@ pub struct Peer {
     pub pings: bool,
     pub confirms: bool,
     pub nicks: bool,
+    /// It is a host of a star-shaped version of the original, as what it sends shows.
+    pub is_host: bool,
 }
 
 /// What waits to be written.

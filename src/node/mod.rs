@@ -266,6 +266,7 @@ impl Node {
         for (room, key) in &config.keys {
             keys.entry(room.clone()).or_default().current = Some(key.clone());
         }
+        let voice = voice::Voice::new(u64::from_be_bytes(clock.secret()));
         let mut node = Self {
             id,
             username: config.username.clone(),
@@ -287,7 +288,7 @@ impl Node {
             keys,
             jobs: BTreeMap::new(),
             next_job: 0,
-            voice: voice::Voice::default(),
+            voice,
             clients: BTreeMap::from([(STDIO, Client::new(&config.events))]),
             stirred: false,
             counters: Counters::default(),

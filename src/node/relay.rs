@@ -83,6 +83,7 @@ impl Node {
         };
         let is_chat = kind == "chat";
         if !is_chat && (ttl == Ttl::None || kind == "hello") {
+            self.may_be_a_host(id, &kind, &view);
             // What some versions of the original send without `ttl` claims an authority that nobody has here.
             return self.count_drop(DropCause::Ignored);
         }
@@ -90,6 +91,15 @@ impl Node {
             Ok(header) => self.message_came(now, id, &view, &header, ttl, out),
             Err(refusal) => self.refused(now, id, refusal, out),
         }
+    }
+
+    /// The host of a star-shaped version lists its clients and its settings; nobody else does. It is no authority for us, but
+    /// its voice is a mix: see [`voice`].
+    fn may_be_a_host(&mut self, id: LinkId, kind: &str, view: &View<'_>) {
+        let Some(peer) = self.links.get_mut(&id).and_then(|link| link.peer.as_mut()) else { return };
+        peer.is_host |= peer.level == 1
+            && matches!(kind, "peer_list" | "channel_config")
+            && view.from.string().is_ok_and(|it| *it == *peer.id);
     }
 
     fn refused(&mut self, now: Now, id: LinkId, refusal: Refusal, out: &mut Outbox) {
@@ -116,13 +126,24 @@ impl Node {
             Ttl::None => 0,
         };
         let (hops, ttl0) = view.hops(left);
+        if *header.from != *via && left == MAX_TTL && view.ttl0.ttl() == Ttl::Left(MAX_TTL) {
+            // Passed on, and no forward used up: only the host of a star-shaped version does that.
+            if let Some(peer) = self.links.get_mut(&link).and_then(|link| link.peer.as_mut()) {
+                peer.is_host |= peer.level == 1;
+            }
+        }
         let number = match self.seen.insert(&header.id, left) {
             Ok(number) => number,
             Err(entry) => {
                 let (number, best) = (entry.number, entry.best_ttl);
                 entry.best_ttl = best.max(left);
                 let copy = Arrival { view, header, via, number, left, ttl0 };
-                return self.copy_came(now, &copy, best, out);
+                self.copy_came(now, &copy, best, out);
+                if *header.from == *copy.via {
+                    // Others were faster; but only now is it its author who says so.
+                    self.signal_came(now, link, &copy, out);
+                }
+                return;
             }
         };
         self.counters.received += 1;
@@ -139,14 +160,25 @@ impl Node {
         if header.is_chat() {
             let kept = Kept { pos: 0, received_at, hops, via: Some(first.via), frame: view.bytes().into() };
             self.show(view, header, number, kept, out);
-        } else if voice::is_signal(&header.kind) {
-            let (Some(username), Some(room)) = (&header.username, &header.room) else {
-                self.counters.voice_refused += 1;
-                return;
-            };
-            let signal = voice::Signal { view, kind: &header.kind, from: &header.from, username, room, left, ttl0 };
-            self.voice_signal(now, &signal, out);
+        } else {
+            self.signal_came(now, link, &first, out);
         }
+    }
+
+    /// A message came that may be a signal of voice.
+    fn signal_came(&mut self, now: Now, link: LinkId, copy: &Arrival<'_>, out: &mut Outbox) {
+        let Arrival { view, header, via, left, ttl0, .. } = copy;
+        if !voice::is_signal(&header.kind) {
+            return;
+        }
+        let (Some(username), Some(room)) = (&header.username, &header.room) else {
+            self.counters.voice_refused += 1;
+            return;
+        };
+        let direct = *header.from == **via;
+        let (kind, from, left, ttl0) = (&header.kind, &header.from, *left, *ttl0);
+        let signal = voice::Signal { view, kind, from, username, room, left, ttl0, link, direct };
+        self.voice_signal(now, &signal, out);
     }
 
     /// A copy of a message that has been taken. It goes no further, unless an earlier copy came by so long a way that it

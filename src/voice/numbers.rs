@@ -1,7 +1,8 @@
 //! The numbers of packets: unwrapped, leaps judged, losses counted.
 //!
 //! A number far from the last one is not believed at first: a single forged packet would silence the true sender. Only when
-//! the next packet in order confirms it has the talker begun anew (RFC 3550, appendix A.1).
+//! the next packet in order confirms it has the talker begun anew (RFC 3550, appendix A.1). On level 2 numbers never go
+//! back, whatever confirms it: a talker that begins anew has a new session, and what is older is a replay.
 
 use super::{Pace, Report};
 
@@ -19,7 +20,7 @@ pub enum Number {
     New(i64),
     /// It came before.
     Again,
-    /// A leap, to be confirmed.
+    /// A leap, to be confirmed if it can be.
     Leap,
     /// The talker has begun anew with this packet; its unwrapped number.
     Restart(i64),
@@ -51,6 +52,9 @@ impl Numbers {
             Pace::Sequence => i64::from((counter as u32).wrapping_sub(highest as u32) as i32),
             Pace::Clock => (counter as i64).wrapping_sub(highest),
         };
+        if pace == Pace::Clock && ahead < -MAX_BEHIND {
+            return Number::Leap;
+        }
         if !(-MAX_BEHIND..=MAX_AHEAD).contains(&ahead) {
             if self.leap.is_some_and(|leap| counter == leap.wrapping_add(1)) {
                 return Number::Restart(self.restart(counter));
@@ -150,9 +154,21 @@ mod tests {
             }
             assert_eq!(numbers.take(0xFFFF_FFFF, pace), Number::Leap);
             assert_eq!(numbers.take(1100, pace), Number::New(1100), "the true sender goes on");
+            assert_eq!(numbers.take(50_000, pace), Number::Leap);
+            assert_eq!(numbers.take(50_001, pace), Number::Restart(50_001));
+            assert_eq!(numbers.take(50_002, pace), Number::New(50_002));
+        }
+    }
+
+    #[test]
+    fn only_level_1_may_go_back() {
+        for (pace, second) in [(Pace::Sequence, Number::Restart(6)), (Pace::Clock, Number::Leap)] {
+            let mut numbers = Numbers::default();
+            for n in 1000..1100 {
+                numbers.take(n, pace);
+            }
             assert_eq!(numbers.take(5, pace), Number::Leap);
-            assert_eq!(numbers.take(6, pace), Number::Restart(6));
-            assert_eq!(numbers.take(7, pace), Number::New(7));
+            assert_eq!(numbers.take(6, pace), second);
         }
     }
 

@@ -108,7 +108,7 @@ impl Detector {
 }
 
 /// Mean power, full scale being 1.
-fn power(pcm: &Frame) -> f32 {
+pub fn power(pcm: &Frame) -> f32 {
     let sum: i64 = pcm.iter().map(|sample| i64::from(*sample) * i64::from(*sample)).sum();
     sum as f32 / (FRAME as f32 * 32768.0 * 32768.0)
 }

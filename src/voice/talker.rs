@@ -1,12 +1,14 @@
 //! What is said here, encoded once for all receivers of Opus.
 //!
 //! Each frame of a talkspurt is encoded once, whatever the receivers want repeated; a packet is put together from the
-//! frames that are kept for a while. In silence nothing is due (DTX), but `Packet::frame` runs on as a clock. The end of a
-//! talkspurt is said in as many packets as it takes to repeat its last frames.
+//! frames that are kept for a while. In silence nothing is due (DTX), but `Packet::frame` runs on as a clock. The end of
+//! what is sent is said in as many packets as it takes to repeat its last frames.
+//!
+//! Silence is what is neither speech nor loud: music and tones are sent, though they are no talkspurt.
 
 use super::codec::{self, CodecError, Encoder};
 use super::redundancy::Redundancy;
-use super::speech::Detector;
+use super::speech::{self, Detector};
 use super::{Codec, Frame, MAX_PAYLOAD, MAX_REPEATS, Packet, Repeat};
 
 /// Frames that are kept: those four back and since.
@@ -14,11 +16,19 @@ const KEPT: usize = 5;
 /// Packets that say the end of a talkspurt: the last of them repeats the last frame, four back, for the second time.
 const TAIL: u32 = 4;
 
+/// Mean power, full scale being 1, from which a frame is no silence, whatever it is: 45 dB below full scale. A guess, above
+/// what microphones hear in a quiet room.
+const LOUD: f32 = 3.2e-5;
+/// Frames that are sent after a loud one: 240 ms, as with speech.
+const HANGOVER: u32 = 12;
+
 /// What a captured frame was.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Turn {
     /// Whether it is in a talkspurt.
     pub speaking: bool,
+    /// Whether it is sent: it is in a talkspurt, or is loud otherwise.
+    pub sends: bool,
     /// Whether a packet is due to receivers of Opus: see [`Talker::packet`].
     pub due: bool,
 }
@@ -26,13 +36,16 @@ pub struct Turn {
 /// Encodes what one microphone hears.
 #[derive(Debug)]
 pub struct Talker {
-    encoder: Box<dyn Encoder>,
+    /// `None`: there is no codec, and all receivers get PCM.
+    encoder: Option<Box<dyn Encoder>>,
     detector: Detector,
     counter: u64,
     /// The frame taken last.
     frame: u64,
     kept: [Kept; KEPT],
     due: bool,
+    /// Frames that are still sent because of a loud one.
+    loud: u32,
     /// Packets that are still to say that the talkspurt has ended.
     tail: u32,
 }
@@ -58,32 +71,50 @@ impl Talker {
     /// # Errors
     /// If the codec can't be made.
     pub fn new() -> Result<Self, CodecError> {
-        Ok(Self {
-            encoder: codec::opus_encoder()?,
+        let encoder = codec::opus_encoder()?;
+        Ok(Self { encoder: Some(encoder), ..Self::without_codec() })
+    }
+
+    /// A talker that encodes nothing: it tells speech and numbers packets, for receivers of PCM.
+    pub fn without_codec() -> Self {
+        Self {
+            encoder: None,
             detector: Detector::new(),
             counter: 0,
             // So that no frame near the start has a repeat before the first one.
             frame: KEPT as u64,
             kept: [Kept { frame: 0, length: 0, bytes: [0; MAX_PAYLOAD] }; KEPT],
             due: false,
+            loud: 0,
             tail: 0,
-        })
+        }
+    }
+
+    /// Whether it can encode.
+    pub const fn has_codec(&self) -> bool {
+        self.encoder.is_some()
     }
 
     /// Takes the next 20 ms; `None`: muted, but time goes on. `encode`: whether anyone receives Opus.
     pub fn take(&mut self, pcm: Option<&Frame>, encode: bool) -> Turn {
         self.frame += 1;
-        let speech = pcm.filter(|pcm| self.detector.hear(pcm));
+        let speaking = pcm.is_some_and(|pcm| self.detector.hear(pcm));
+        self.loud = match pcm {
+            Some(pcm) if speech::power(pcm) > LOUD => HANGOVER,
+            Some(_) => self.loud.saturating_sub(1),
+            None => 0,
+        };
+        let sent = pcm.filter(|_| speaking || self.loud > 0);
         let slot = &mut self.kept[(self.frame % KEPT as u64) as usize];
         (slot.frame, slot.length) = (self.frame, 0);
-        if let Some(pcm) = speech.filter(|_| encode) {
-            slot.length = self.encoder.encode(pcm, &mut slot.bytes).unwrap_or_default();
+        if let (Some(pcm), Some(encoder)) = (sent.filter(|_| encode), &mut self.encoder) {
+            slot.length = encoder.encode(pcm, &mut slot.bytes).unwrap_or_default();
         }
-        let speaking = speech.is_some();
-        self.due = encode && (speaking || self.tail > 0);
-        self.tail = if speaking { TAIL } else { self.tail.saturating_sub(1) };
+        let sends = sent.is_some();
+        self.due = encode && (sends || self.tail > 0);
+        self.tail = if sends { TAIL } else { self.tail.saturating_sub(1) };
         self.counter += u64::from(self.due);
-        Turn { speaking, due: self.due }
+        Turn { speaking, sends, due: self.due }
     }
 
     /// The packet of the frame taken last, for one class of receivers; `None` if none is due.
@@ -157,6 +188,17 @@ mod tests {
         assert_eq!(spoken, 0, "muted");
         let second = talker.sign_of_life();
         assert_eq!((second.counter, second.frame), (2, first.frame + speech().len() as u64));
+    }
+
+    #[test]
+    fn a_tone_is_sent_for_as_long_as_it_lasts_and_is_no_talkspurt() {
+        let mut talker = Talker::new().expect("talker");
+        let tone = crate::voice::testing::tone(440.0, 8231.0, FRAME * 500);
+        let turns: Vec<Turn> = tone.as_chunks::<FRAME>().0.iter().map(|frame| talker.take(Some(frame), true)).collect();
+        assert!(turns.iter().all(|turn| turn.sends && turn.due));
+        assert!(turns[100..].iter().filter(|turn| turn.speaking).count() < 50);
+        let after = (0..100).filter(|_| talker.take(Some(&[0; FRAME]), true).sends).count();
+        assert!((1..=50).contains(&after), "{after} frames of silence are sent");
     }
 
     #[test]

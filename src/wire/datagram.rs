@@ -11,12 +11,15 @@
 //! ```text
 //! 0x01 voice      session of the sender 8, counter 8, body
 //! 0x11 the same, sealed: session 8, counter 8, nonce 12, AES-256-GCM of the body with the 17 bytes before it authenticated
-//!      body       frame 4, codec 1 (0 PCM, 1 Opus), then blocks: back 1, length 2, payload; back 0 is the frame itself
-//! 0x02 challenge  session of the receiver 8, nonce 8
+//!      body       frame 4, codec 1 (0 PCM, 1 Opus; and 0x80 if it is no talkspurt, but loud otherwise), then blocks: back 1, length 2, payload; back 0 is the frame itself
+//! 0x02 challenge  session of the sender 8, of the receiver 8, nonce 8
 //! 0x03 echo       session of the sender 8, nonce 8
 //! 0x04 report     session of the sender 8, of the receiver 8, expected 2, lost 2, bursts 2
-//! 0x05 unheard    session of the sender 8, then up to 16 node ids of 36 bytes: members whom it can't hear
+//! 0x05 members    session of the sender 8, then up to 16 times: flags 1, node id 36: what it knows of members of level 1
+//!      flags      0x01 hears it directly; 0x02 takes it for a host that mixes, and is with it
 //! ```
+//!
+//! An echo is shorter than what it answers: nobody is hit harder by way of this node than by whoever sends.
 
 use std::borrow::Cow;
 
@@ -37,19 +40,29 @@ pub const ORIGINAL: usize = ORIGINAL_HEADER + PCM;
 pub const ORIGINAL_SEALED: usize = ORIGINAL + NONCE + TAG;
 /// Bytes before the body of a voice datagram of level 2.
 const VOICE_HEADER: usize = 17;
+/// In the codec: this is no talkspurt.
+const NO_TALKSPURT: u8 = 0x80;
 /// First bytes from here on are level 1.
 const LEVEL_1_FROM: u8 = 0x20;
-/// Node ids in an `unheard`.
-pub const MAX_UNHEARD: usize = 16;
-/// Bytes of a challenge, and of an echo.
-pub const CHALLENGE: usize = 17;
+/// Members in a `members`.
+pub const MAX_KNOWN: usize = 16;
+/// Bytes of a challenge.
+pub const CHALLENGE: usize = 25;
+/// Bytes of an echo.
+pub const ECHO: usize = 17;
+/// Bytes of a member in a `members`.
+pub const KNOWN: usize = 1 + ID;
+/// In a `members`: the sender hears the member directly.
+pub const HEARS: u8 = 0x01;
+/// In a `members`: the sender takes the member for a host that mixes, and is with it.
+pub const WITH_HOST: u8 = 0x02;
 
 const VOICE: u8 = 0x01;
 const VOICE_SEALED: u8 = 0x11;
 const CHALLENGE_KIND: u8 = 0x02;
 const ECHO_KIND: u8 = 0x03;
 const REPORT_KIND: u8 = 0x04;
-const UNHEARD_KIND: u8 = 0x05;
+const MEMBERS_KIND: u8 = 0x05;
 
 /// What a datagram is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +73,8 @@ pub enum Datagram<'a> {
     Voice(Voice<'a>),
     /// Whether the session it names is at the address that it was sent to.
     Challenge {
+        /// The session that asks.
+        from: u64,
         /// The session that is asked.
         to: u64,
         /// Comes back in the echo.
@@ -81,12 +96,12 @@ pub enum Datagram<'a> {
         /// How it came.
         report: Report,
     },
-    /// Members that the sender can't hear.
-    Unheard {
+    /// What the sender knows of members of level 1.
+    Members {
         /// Who says so.
         from: u64,
-        /// Their ids, as level 1 writes them.
-        ids: &'a [u8],
+        /// Flags and id of each, [`KNOWN`] bytes together.
+        known: &'a [[u8; KNOWN]],
     },
 }
 
@@ -139,19 +154,19 @@ impl<'a> Datagram<'a> {
                 header: bytes.get(..VOICE_HEADER).ok_or(Malformed)?,
                 body: std::mem::take(&mut rest.0),
             }),
-            CHALLENGE_KIND => Self::Challenge { to: first, nonce: rest.u64()? },
+            CHALLENGE_KIND => Self::Challenge { from: first, to: rest.u64()?, nonce: rest.u64()? },
             ECHO_KIND => Self::Echo { from: first, nonce: rest.u64()? },
             REPORT_KIND => Self::Report {
                 from: first,
                 to: rest.u64()?,
                 report: Report { expected: rest.u16()?, lost: rest.u16()?, bursts: rest.u16()? },
             },
-            UNHEARD_KIND => {
-                let ids = std::mem::take(&mut rest.0);
-                if !ids.len().is_multiple_of(ID) || ids.len() > ID * MAX_UNHEARD {
+            MEMBERS_KIND => {
+                let (known, over) = std::mem::take(&mut rest.0).as_chunks();
+                if !over.is_empty() || known.len() > MAX_KNOWN {
                     return Err(Malformed);
                 }
-                Self::Unheard { from: first, ids }
+                Self::Members { from: first, known }
             }
             _ => return Err(Malformed),
         };
@@ -229,18 +244,25 @@ impl<'a> Voice<'a> {
         }
     }
 
-    /// Appends a datagram. `seal`: the room's key and a nonce never used before.
-    pub fn write(session: u64, packet: &Packet<'_>, seal: Option<(&RoomKey, [u8; NONCE])>, out: &mut Vec<u8>) {
+    /// Appends a datagram. `seal`: the room's key and a nonce never used before; `speaks`: whether it is in a talkspurt.
+    pub fn write(
+        session: u64,
+        packet: &Packet<'_>,
+        speaks: bool,
+        seal: Option<(&RoomKey, [u8; NONCE])>,
+        out: &mut Vec<u8>,
+    ) {
         let start = out.len();
         out.push(if seal.is_some() { VOICE_SEALED } else { VOICE });
         out.extend_from_slice(&session.to_be_bytes());
         out.extend_from_slice(&packet.counter.to_be_bytes());
         let body = out.len();
         out.extend_from_slice(&(packet.frame as u32).to_be_bytes());
-        out.push(match packet.codec {
+        let codec = match packet.codec {
             Codec::Pcm => 0,
             Codec::Opus => 1,
-        });
+        };
+        out.push(if speaks { codec } else { codec | NO_TALKSPURT });
         let itself = (!packet.payload.is_empty()).then_some((0, packet.payload));
         let repeats = packet.repeats.iter().flatten().map(|repeat| (repeat.back, repeat.payload));
         for (back, payload) in itself.into_iter().chain(repeats) {
@@ -256,6 +278,11 @@ impl<'a> Voice<'a> {
     }
 }
 
+/// Whether the body of a voice datagram is in a talkspurt.
+pub fn speaks(body: &[u8]) -> bool {
+    body.get(4).is_some_and(|codec| codec & NO_TALKSPURT == 0)
+}
+
 /// Reads the body of a voice datagram. `frame` lasts for 2.7 years of a session.
 ///
 /// # Errors
@@ -264,7 +291,7 @@ impl<'a> Voice<'a> {
 pub fn read_body(body: &[u8], counter: u64) -> Result<Packet<'_>, Malformed> {
     let mut rest = Reader(body);
     let frame = u64::from(rest.u32()?);
-    let codec = match rest.u8()? {
+    let codec = match rest.u8()? & !NO_TALKSPURT {
         0 => Codec::Pcm,
         1 => Codec::Opus,
         _ => return Err(Malformed),
@@ -294,8 +321,8 @@ pub fn read_body(body: &[u8], counter: u64) -> Result<Packet<'_>, Malformed> {
 }
 
 /// Appends a challenge.
-pub fn write_challenge(to: u64, nonce: u64, out: &mut Vec<u8>) {
-    numbers(CHALLENGE_KIND, &[to, nonce], out);
+pub fn write_challenge(from: u64, to: u64, nonce: u64, out: &mut Vec<u8>) {
+    numbers(CHALLENGE_KIND, &[from, to, nonce], out);
 }
 
 /// Appends an echo.
@@ -311,10 +338,11 @@ pub fn write_report(from: u64, to: u64, report: Report, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends a list of members that can't be heard, the first [`MAX_UNHEARD`] of them.
-pub fn write_unheard<'i>(from: u64, ids: impl Iterator<Item = &'i str>, out: &mut Vec<u8>) {
-    numbers(UNHEARD_KIND, &[from], out);
-    for id in ids.take(MAX_UNHEARD) {
+/// Appends what is known of members of level 1, the first [`MAX_KNOWN`] of them.
+pub fn write_members<'i>(from: u64, known: impl Iterator<Item = (u8, &'i str)>, out: &mut Vec<u8>) {
+    numbers(MEMBERS_KIND, &[from], out);
+    for (flags, id) in known.take(MAX_KNOWN) {
+        out.push(flags);
         out.extend_from_slice(&cut::<ID>(id));
     }
 }
@@ -407,7 +435,7 @@ mod tests {
         let report = Report { expected: 50, lost: 3, bursts: 2 };
         type Case = (fn(&mut Vec<u8>), Datagram<'static>);
         let cases: [Case; 3] = [
-            (|out| write_challenge(1, 2, out), Datagram::Challenge { to: 1, nonce: 2 }),
+            (|out| write_challenge(1, 2, 3, out), Datagram::Challenge { from: 1, to: 2, nonce: 3 }),
             (|out| write_echo(1, 2, out), Datagram::Echo { from: 1, nonce: 2 }),
             (
                 |out| write_report(1, 2, Report { expected: 50, lost: 3, bursts: 2 }, out),
@@ -425,10 +453,19 @@ mod tests {
             assert_eq!(Datagram::parse(&bytes), Err(Malformed));
         }
         let mut bytes = Vec::new();
-        write_unheard(9, ["a", "b"].into_iter(), &mut bytes);
-        assert_eq!(bytes.len(), 9 + 72);
-        assert!(matches!(Datagram::parse(&bytes), Ok(Datagram::Unheard { from: 9, ids }) if ids.len() == 72));
+        write_members(9, [(HEARS, "a"), (0, "b")].into_iter(), &mut bytes);
+        assert_eq!(bytes.len(), 9 + 2 * 37);
+        let Ok(Datagram::Members { from: 9, known }) = Datagram::parse(&bytes) else { panic!("not read") };
+        assert_eq!(
+            (known.len(), known[0][..3].to_vec(), known[1][..2].to_vec()),
+            (2, b"\x01a\0".to_vec(), b"\0b".to_vec())
+        );
         assert_eq!(Datagram::parse(&bytes[..50]), Err(Malformed));
+        write_members(9, (0..40).map(|_| (0, "x")), &mut bytes);
+        assert_eq!(Datagram::parse(&bytes), Err(Malformed), "too long");
+        let mut echo = Vec::new();
+        write_echo(1, 2, &mut echo);
+        assert!(echo.len() == ECHO && echo.len() < CHALLENGE, "nothing is amplified");
     }
 
     proptest! {
@@ -447,11 +484,12 @@ mod tests {
                 *slot = Some(Repeat { back: *back, payload });
             }
             let mut bytes = Vec::new();
-            Voice::write(session, &packet, key.as_ref().map(|key| (key, [3; NONCE])), &mut bytes);
+            Voice::write(session, &packet, repeats.len() == 1, key.as_ref().map(|key| (key, [3; NONCE])), &mut bytes);
             let Ok(Datagram::Voice(voice)) = Datagram::parse(&bytes) else { panic!("not read") };
             prop_assert_eq!((voice.session, voice.counter), (session, counter));
             let body = voice.open(key.iter()).expect("opens");
             prop_assert_eq!(read_body(&body, counter), Ok(packet));
+            prop_assert_eq!(speaks(&body), repeats.len() == 1);
             if let Some(key) = &key {
                 prop_assert!(voice.open(no_keys()).is_none());
                 let at = flip.index(bytes.len() - 1) + 1;

@@ -177,7 +177,7 @@ impl Node {
             let figures = stream.map_or(Figures { level_db: -100.0, ..Figures::default() }, |it| it.speaker.figures());
             let addr = stream.and_then(|stream| match stream.ours {
                 true => stream.path.proven(now.mono),
-                false => stream.path.of_original(self.ip_of_link(id)),
+                false => self.original_addr(now, id),
             });
             result::VoicePeer {
                 peer: id.to_string(),

@@ -5,8 +5,9 @@
 //! [`path`] its voice is sent by.
 //!
 //! - [`signals`]: joins, leaves and mutes, in and out; late joiners; members that vanish
-//! - [`media`]: captured frames out to everyone, datagrams in, playback
-//! - [`star`]: clients of the star-shaped versions of the original
+//! - [`sending`]: captured frames out to everyone, signs of life, reports; [`receiving`]: datagrams in, playback
+//! - [`challenges`]: how many challenges and echoes go where
+//! - [`star`]: the star-shaped versions of the original, their clients and their hosts
 //! - [`commands`]: what clients ask for
 
 use std::collections::BTreeMap;
@@ -23,17 +24,20 @@ use crate::voice::{Codec, Pace};
 use crate::wire::limits::VOICE_REJOIN;
 use crate::wire::room_key::RoomKey;
 
+mod challenges;
 mod commands;
-mod media;
 mod path;
+mod receiving;
 mod roster;
+mod sending;
 mod signals;
 mod star;
 #[cfg(test)]
 mod tests;
 
+use challenges::Challenges;
 pub use commands::{Join, Opened};
-use path::{Challenges, Path};
+use path::Path;
 pub use roster::Roster;
 pub use signals::{Signal, is_signal};
 
@@ -50,7 +54,7 @@ const ANSWER_EVERY: Duration = Duration::from_secs(2);
 const MAX_GAINS: usize = 256;
 
 /// Everything about voice.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Voice {
     pub roster: Roster,
     pub call: Option<Call>,
@@ -63,6 +67,8 @@ pub struct Voice {
     /// The last sequence number of level 1: it never goes back, since originals remember it over leave and join.
     sequence: Option<u32>,
     next_tick: Option<Instant>,
+    /// Dials that only ask whether a member of level 1 listens: whose.
+    knocks: BTreeMap<super::DialId, Rc<str>>,
 }
 
 /// This node's being in voice.
@@ -71,11 +77,9 @@ pub struct Call {
     pub room: Rc<str>,
     pub muted: bool,
     session: u64,
-    talker: Option<Talker>,
+    talker: Talker,
     /// Whether a talkspurt of one's own is under way.
     speaking: bool,
-    /// Tells talkspurts where there is no talker.
-    detector: Detector,
     /// The microphone's file is at its end: frames of silence until that is told.
     mic_ends_in: Option<u32>,
     mixer: Mixer,
@@ -86,6 +90,10 @@ pub struct Call {
     next_reports: Instant,
     /// When to say again that we are there.
     announce_at: Instant,
+    /// The last join as it went, frame and all, for neighbours to come; `None`: something in it has changed.
+    join: Option<Box<[u8]>>,
+    /// When what others said in our name was last denied.
+    defended: Instant,
     answers: u32,
     answers_since: Instant,
     star: star::Mixes,
@@ -98,13 +106,16 @@ struct Stream {
     path: Path,
     /// Its session, if it speaks level 2.
     session: Option<u64>,
-    /// Whether it speaks level 2 with us.
+    /// Whether it speaks level 2 with us, and whether it decodes Opus.
     ours: bool,
+    opus: bool,
     chooser: Chooser,
     /// Tells talkspurts of a member of level 1, which sends silence as well.
     detector: Detector,
     codec: Option<Codec>,
     speaking: bool,
+    /// Level 2: the newest frame that has told whether it speaks.
+    newest: u64,
     /// When speech of it last came.
     spoke: Option<Instant>,
     /// When a datagram of it last came from an address of its own, and when last through another member.
@@ -117,16 +128,18 @@ struct Stream {
 
 impl Stream {
     fn new(now: Instant, member: &roster::Member, gain: f32) -> Self {
-        let ours = member.session.is_some() && member.opus;
+        let ours = member.session.is_some();
         Self {
             speaker: Speaker::new(if ours { Pace::Clock } else { Pace::Sequence }),
             path: Path::new(now, member.announced),
             session: member.session,
             ours,
+            opus: member.opus,
             chooser: Chooser::new(),
             detector: Detector::new(),
             codec: None,
             speaking: false,
+            newest: 0,
             spoke: None,
             heard: None,
             relayed: None,
@@ -137,6 +150,21 @@ impl Stream {
 }
 
 impl Voice {
+    /// Nobody is in voice. `secret`: nobody else may know it.
+    pub const fn new(secret: u64) -> Self {
+        Self {
+            roster: Roster::new(),
+            call: None,
+            opening: None,
+            device_lists: BTreeMap::new(),
+            challenges: Challenges::new(secret),
+            gains: BTreeMap::new(),
+            sequence: None,
+            next_tick: None,
+            knocks: BTreeMap::new(),
+        }
+    }
+
     /// When something is due.
     pub fn deadline(&self) -> Option<Instant> {
         self.next_tick
@@ -173,8 +201,8 @@ impl Node {
     /// Enters voice: microphone and speaker are open.
     fn enter(&mut self, now: Now, room: &str, out: &mut Outbox) {
         let room: Rc<str> = room.into();
-        let talker = Talker::new();
-        if talker.is_err() {
+        let talker = Talker::new().unwrap_or_else(|_| Talker::without_codec());
+        if !talker.has_codec() {
             let message = "the voice codec could not be made: voice goes to everyone as PCM";
             self.warn(now, crate::api::event::WarningCode::Codec, message, out);
         }
@@ -185,9 +213,8 @@ impl Node {
             room,
             muted: false,
             session: u64::from_be_bytes(self.clock.secret()),
-            talker: talker.ok(),
+            talker,
             speaking: false,
-            detector: Detector::new(),
             mic_ends_in: None,
             mixer: Mixer::new(),
             streams,
@@ -195,6 +222,8 @@ impl Node {
             sent_original: None,
             next_reports: now.mono,
             announce_at: now.mono + VOICE_REJOIN,
+            join: None,
+            defended: now.mono.checked_sub(ANSWER_EVERY).unwrap_or(now.mono),
             answers: 0,
             answers_since: now.mono,
             star: star::Mixes::default(),

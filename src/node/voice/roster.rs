@@ -1,7 +1,8 @@
 //! Who is in the voice of which room, as the gossip tells.
 //!
 //! A member is in one room at a time. It stays until it says that it leaves, until it joins another room, or until there
-//! is no sign of it any more: see [`Member::is_gone`].
+//! is no sign of it any more: see [`Member::is_gone`]. Nothing in a signal proves its author; so while a member's own
+//! datagrams come, a join that would put another in its place is only a claim, which waits until they have stopped.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -27,8 +28,10 @@ pub struct Member {
     pub room: Rc<str>,
     pub username: String,
     pub muted: bool,
-    /// Where it wants its datagrams.
-    pub announced: SocketAddr,
+    /// Where it wants its datagrams; `None`: nowhere that can be reached from here.
+    pub announced: Option<SocketAddr>,
+    /// Whether its join came over its own link.
+    pub direct: bool,
     /// Its session, if it speaks level 2.
     pub session: Option<u64>,
     /// Whether it decodes Opus.
@@ -41,6 +44,10 @@ pub struct Member {
     pub join: Box<[u8]>,
     pub left: u8,
     pub ttl0: u8,
+    /// A join in its name that does not fit it, for when it has fallen silent.
+    pub claim: Option<Box<Member>>,
+    /// It is said to have left, which counts when it has fallen silent.
+    pub leaving: bool,
 }
 
 impl Member {
@@ -66,11 +73,18 @@ pub enum Joined {
     New { from: Option<Rc<str>> },
     /// It was there; whether it is muted has changed.
     Known { muted_changed: bool },
+    /// A claim on a member that is heard: it waits.
+    Held,
     /// No more fit, or the session has ended.
     Refused,
 }
 
 impl Roster {
+    /// Nobody.
+    pub const fn new() -> Self {
+        Self { members: BTreeMap::new(), sessions: BTreeMap::new(), ended: VecDeque::new() }
+    }
+
     /// A member.
     pub fn get(&self, id: &str) -> Option<&Member> {
         self.members.get(id)
@@ -101,17 +115,30 @@ impl Roster {
         self.members.len()
     }
 
-    /// Takes in a join.
-    pub fn join(&mut self, id: &Rc<str>, mut member: Member) -> Joined {
+    /// The member outside a room that has said nothing for the longest time, if no more members fit.
+    pub fn to_push_out(&self, room: &str) -> Option<Rc<str>> {
+        if self.members.len() < MAX_VOICE_KNOWN {
+            return None;
+        }
+        let others = self.members.iter().filter(|(_, member)| &*member.room != room);
+        others.min_by_key(|(_, member)| member.said).map(|(id, _)| id.clone())
+    }
+
+    /// Takes in a join. `heard`: the member that is known by that id is being heard, and has not said this itself.
+    pub fn join(&mut self, id: &Rc<str>, mut member: Member, heard: bool) -> Joined {
         if let Some(session) = member.session
             && (self.ended.contains(&session) || self.sessions.get(&session).is_some_and(|owner| owner != id))
         {
             return Joined::Refused;
         }
-        let before = self.members.get(id);
-        let same_room = before.is_some_and(|before| before.room == member.room);
+        let before = self.members.get_mut(id);
+        let same_room = before.as_ref().is_some_and(|before| before.room == member.room);
+        if let Some(before) = before.filter(|it| heard && (!same_room || it.session != member.session)) {
+            before.claim = Some(Box::new(member));
+            return Joined::Held;
+        }
         let full = self.of_room(&member.room).take(MAX_VOICE_MEMBERS).count() == MAX_VOICE_MEMBERS;
-        if !same_room && (full || (before.is_none() && self.members.len() >= MAX_VOICE_KNOWN)) {
+        if !same_room && (full || (!self.members.contains_key(id) && self.members.len() >= MAX_VOICE_KNOWN)) {
             return Joined::Refused;
         }
         let before = self.take(id);
@@ -123,6 +150,7 @@ impl Roster {
                 // The original does not say it in its join.
                 member.muted = if member.session.is_some() { member.muted } else { before.muted };
                 member.sign = before.sign;
+                member.direct |= before.direct && before.announced == member.announced;
                 Joined::Known { muted_changed: before.muted != member.muted }
             }
             Some(before) if same_room => Joined::Known { muted_changed: before.muted != member.muted },
@@ -180,9 +208,12 @@ mod tests {
     fn member(now: Instant, room: &str, session: Option<u64>) -> Member {
         Member {
             room: room.into(),
+            direct: false,
+            claim: None,
+            leaving: false,
             username: "Bob".into(),
             muted: false,
-            announced: ([10, 0, 0, 1], 6000).into(),
+            announced: Some(([10, 0, 0, 1], 6000).into()),
             session,
             opus: session.is_some(),
             said: now,
@@ -196,42 +227,72 @@ mod tests {
     #[test]
     fn a_member_is_in_one_room_and_a_session_ends_once() {
         let (now, mut roster, bob) = (start(), Roster::default(), Rc::from("bob"));
-        assert_eq!(roster.join(&bob, member(now, "a", Some(1))), Joined::New { from: None });
-        assert_eq!(roster.join(&bob, member(now, "a", Some(1))), Joined::Known { muted_changed: false });
+        assert_eq!(roster.join(&bob, member(now, "a", Some(1)), false), Joined::New { from: None });
+        assert_eq!(roster.join(&bob, member(now, "a", Some(1)), false), Joined::Known { muted_changed: false });
         assert_eq!(roster.of_session(1), Some(&bob));
-        assert_eq!(roster.join(&bob, member(now, "b", Some(2))), Joined::New { from: Some("a".into()) });
+        assert_eq!(roster.join(&bob, member(now, "b", Some(2)), false), Joined::New { from: Some("a".into()) });
         assert_eq!((roster.len(), roster.of_session(1)), (1, None));
-        assert_eq!(roster.join(&Rc::from("eve"), member(now, "b", Some(2))), Joined::Refused, "another's session");
+        assert_eq!(
+            roster.join(&Rc::from("eve"), member(now, "b", Some(2)), false),
+            Joined::Refused,
+            "another's session"
+        );
         assert!(roster.leave("bob").is_some());
-        assert_eq!(roster.join(&bob, member(now, "b", Some(2))), Joined::Refused, "a late copy");
-        assert_eq!(roster.join(&bob, member(now, "b", Some(3))), Joined::New { from: None });
+        assert_eq!(roster.join(&bob, member(now, "b", Some(2)), false), Joined::Refused, "a late copy");
+        assert_eq!(roster.join(&bob, member(now, "b", Some(3)), false), Joined::New { from: None });
     }
 
     #[test]
     fn an_original_that_joins_again_stays_muted() {
         let (now, mut roster, bob) = (start(), Roster::default(), Rc::from("bob"));
-        roster.join(&bob, member(now, "a", None));
+        roster.join(&bob, member(now, "a", None), false);
         roster.get_mut("bob").expect("there").muted = true;
-        assert_eq!(roster.join(&bob, member(now, "a", None)), Joined::Known { muted_changed: false });
+        assert_eq!(roster.join(&bob, member(now, "a", None), false), Joined::Known { muted_changed: false });
         assert!(roster.get("bob").expect("there").muted);
+    }
+
+    #[test]
+    fn a_claim_on_who_is_heard_waits() {
+        let (now, mut roster, bob) = (start(), Roster::default(), Rc::from("bob"));
+        roster.join(&bob, member(now, "a", Some(1)), false);
+        assert_eq!(roster.join(&bob, member(now, "a", Some(2)), true), Joined::Held, "another session");
+        assert_eq!(roster.join(&bob, member(now, "b", Some(1)), true), Joined::Held, "another room");
+        assert_eq!((roster.of_session(1), roster.of_session(2)), (Some(&bob), None));
+        assert!(roster.get("bob").expect("there").claim.is_some());
+        assert_eq!(roster.join(&bob, member(now, "a", Some(1)), true), Joined::Known { muted_changed: false });
+        assert!(roster.get("bob").expect("there").claim.is_none(), "it is there, as it says itself");
+        assert_eq!(roster.join(&bob, member(now, "a", Some(2)), false), Joined::Known { muted_changed: false });
+        assert_eq!(roster.of_session(2), Some(&bob));
+    }
+
+    #[test]
+    fn the_room_that_matters_pushes_out_others() {
+        let (now, mut roster) = (start(), Roster::default());
+        for n in 0..MAX_VOICE_KNOWN {
+            let said = now + Duration::from_millis(n as u64);
+            roster.join(&format!("{n}").into(), member(said, &format!("{}", n % 16), None), false);
+        }
+        assert_eq!(roster.to_push_out("0").as_deref(), Some("1"), "the oldest of another room");
+        roster.leave("1");
+        assert_eq!(roster.to_push_out("0"), None);
     }
 
     #[test]
     fn rooms_and_the_whole_have_a_bound() {
         let (now, mut roster) = (start(), Roster::default());
         for n in 0..MAX_VOICE_KNOWN * 2 {
-            roster.join(&format!("{n}").into(), member(now, &format!("{}", n % 40), Some(n as u64)));
+            roster.join(&format!("{n}").into(), member(now, &format!("{}", n % 40), Some(n as u64)), false);
         }
         assert_eq!(roster.len(), MAX_VOICE_KNOWN);
         let mut roster = Roster::default();
         for n in 0..MAX_VOICE_MEMBERS {
-            assert_ne!(roster.join(&format!("{n}").into(), member(now, "a", None)), Joined::Refused);
+            assert_ne!(roster.join(&format!("{n}").into(), member(now, "a", None), false), Joined::Refused);
         }
-        assert_eq!(roster.join(&"late".into(), member(now, "a", None)), Joined::Refused);
-        assert_ne!(roster.join(&"late".into(), member(now, "b", None)), Joined::Refused);
+        assert_eq!(roster.join(&"late".into(), member(now, "a", None), false), Joined::Refused);
+        assert_ne!(roster.join(&"late".into(), member(now, "b", None), false), Joined::Refused);
         for n in 0..2 * MAX_ENDED as u64 {
             roster.leave("late");
-            roster.join(&"late".into(), member(now, "b", Some(n)));
+            roster.join(&"late".into(), member(now, "b", Some(n)), false);
         }
         assert_eq!(roster.ended.len(), MAX_ENDED);
     }
@@ -240,7 +301,7 @@ mod tests {
     fn who_gives_no_sign_is_gone() {
         let (now, mut roster) = (start(), Roster::default());
         for (id, session) in [("linked", Some(1)), ("heard", Some(2)), ("never", Some(3)), ("original", None)] {
-            roster.join(&id.into(), member(now, "a", session));
+            roster.join(&id.into(), member(now, "a", session), false);
         }
         roster.get_mut("heard").expect("there").sign = Some(now);
         let linked = |id: &str| id == "linked";

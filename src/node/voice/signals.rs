@@ -1,19 +1,28 @@
 //! Joins, leaves and mutes: what goes out, and what comes in.
 //!
 //! Whoever is in voice answers a join of a new member with one of its own, so that late joiners learn who is in; says it
-//! again every half minute; and a node passes the joins that it knows on to a new neighbour. What comes in is not believed
-//! if it names an address that voice must not go to; it is passed on all the same, since a relay judges nobody.
+//! again every half minute; and a node passes the joins that it knows on to a new neighbour, its own first. What comes in
+//! is not believed if it names an address that voice must not go to; it is passed on all the same, since a relay judges
+//! nobody.
+//!
+//! Nothing proves a signal's author. What can be done without proof is done: what bears a neighbour's name counts only if
+//! it came over that neighbour's own link; a member that is heard is not moved, replaced, or (on level 1) sent away by
+//! what others say; and whose own name is taken says at once again that it is there. What is left to an
+//! attacker among the relays is to tell of members that don't exist, to sow short doubts on level 2 (a leave that bears the
+//! member's session), and to name as muted who is not.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use serde::Deserialize;
 
+use super::challenges::{is_allowed, plain};
 use super::roster::{Joined, Member};
 use super::{ANSWER_EVERY, ANSWERS, Stream};
 use crate::api::event::{self, Event};
 use crate::node::clock::rfc3339;
-use crate::node::{LinkId, Node, Now, Outbox};
-use crate::wire::limits::{MAX_TTL, VOICE_REJOIN};
+use crate::node::{Bytes, LinkId, Node, Now, Outbox};
+use crate::wire::limits::{MAX_META, MAX_SIGNAL, MAX_TTL, VOICE_REJOIN};
 use crate::wire::message::View;
 use crate::wire::outgoing::{self, CODECS, Message, VoiceJoin, VoiceSignal};
 
@@ -26,6 +35,9 @@ pub struct Signal<'a> {
     pub room: &'a str,
     pub left: u8,
     pub ttl0: u8,
+    /// The link it came over, and whether that is its author's own.
+    pub link: LinkId,
+    pub direct: bool,
 }
 
 /// Whether messages of that type are signals of voice.
@@ -45,21 +57,25 @@ struct Ours {
 
 impl Ours {
     fn read(view: &View<'_>) -> Option<(u64, Self)> {
-        let ours: Self = serde_json::from_str(view.voice.json()?).ok()?;
+        let ours: Self = serde_json::from_str(view.voice.json().filter(|json| json.len() <= MAX_META)?).ok()?;
         let session = u64::from_str_radix(&ours.session, 16).ok().filter(|_| ours.session.len() == 16)?;
         Some((session, ours))
     }
 }
 
 impl Node {
-    /// A signal came for the first time.
+    /// A signal came: for the first time, or at last over its author's own link.
     pub(in crate::node) fn voice_signal(&mut self, now: Now, signal: &Signal<'_>, out: &mut Outbox) {
-        if *signal.from == *self.id {
+        if self.defend(now, signal, out) {
+            self.counters.voice_refused += 1;
+            return;
+        }
+        if !signal.direct && self.neighbours.get(signal.from).is_some() {
             return;
         }
         let taken = match signal.kind {
             "voice_join" => self.joined(now, signal, out),
-            "voice_leave" => self.left(signal, out),
+            "voice_leave" => self.left(now, signal, out),
             _ => self.muted(signal, out),
         };
         if taken.is_none() {
@@ -67,16 +83,40 @@ impl Node {
         }
     }
 
+    /// What others say in our name, or of our session, is not so: we say again what is. True if it is such a thing.
+    fn defend(&mut self, now: Now, signal: &Signal<'_>, out: &mut Outbox) -> bool {
+        let named = *signal.from == *self.id;
+        let Some(call) = &mut self.voice.call else { return named };
+        let bears_ours = Ours::read(signal.view).is_some_and(|(session, _)| session == call.session);
+        if !named && !bears_ours {
+            return false;
+        }
+        if bears_ours && (!named || signal.kind == "voice_leave") {
+            // Others won't take that session from us any more.
+            call.session = u64::from_be_bytes(self.clock.secret());
+            call.join = None;
+        }
+        if now.mono.duration_since(call.defended) >= ANSWER_EVERY {
+            call.defended = now.mono;
+            self.announce(now, out);
+        } else {
+            call.announce_at = call.announce_at.min(now.mono + ANSWER_EVERY);
+            self.stir_voice(now);
+        }
+        true
+    }
+
     fn joined(&mut self, now: Now, signal: &Signal<'_>, out: &mut Outbox) -> Option<()> {
         let view = signal.view;
         let host: std::net::IpAddr = view.udp_host.string().ok()?.parse().ok()?;
         let announced = (host, view.udp_port.number().and_then(|port| u16::try_from(port).ok())?).into();
-        if !super::path::is_allowed(announced) {
+        if !is_allowed(announced) || view.bytes().len() > MAX_SIGNAL {
             return None;
         }
         let ours = Ours::read(view);
         let id: Rc<str> = signal.from.into();
-        if ours.is_none() && self.voice.roster.get(&id).is_some_and(|member| member.session.is_some()) {
+        let was_ours = self.voice.roster.get(&id).is_some_and(|member| member.session.is_some());
+        if ours.is_none() && was_ours && !signal.direct {
             // A member of level 2 does not become one of level 1: that would be a way to make everyone send it PCM.
             return None;
         }
@@ -84,7 +124,8 @@ impl Node {
             room: signal.room.into(),
             username: signal.username.to_owned(),
             muted: ours.as_ref().is_some_and(|(_, ours)| ours.muted),
-            announced,
+            announced: self.reachable(plain(announced), signal),
+            direct: signal.direct,
             session: ours.as_ref().map(|(session, _)| *session),
             opus: ours.as_ref().is_some_and(|(_, ours)| ours.codecs.iter().any(|it| it == CODECS[0])),
             said: now.mono,
@@ -92,25 +133,65 @@ impl Node {
             join: view.bytes().into(),
             left: signal.left,
             ttl0: signal.ttl0,
+            claim: None,
+            leaving: false,
         };
-        let session = member.session;
-        match self.voice.roster.join(&id, member) {
+        self.take_join(now, &id, member, out)
+    }
+
+    /// What an announced address means here: a loopback address from another machine nothing, a link-local one nothing
+    /// without its scope. If the join came over its author's own link, that link tells.
+    fn reachable(&self, announced: SocketAddr, signal: &Signal<'_>) -> Option<SocketAddr> {
+        let link = plain(self.links.get(&signal.link)?.addr);
+        let here = link.ip().is_loopback() || self.config.udp.ip().is_loopback();
+        let nowhere = match announced {
+            SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => true,
+            announced => announced.ip().is_loopback() && !here,
+        };
+        match nowhere {
+            false => Some(announced),
+            true if signal.direct => {
+                let mut addr = link;
+                addr.set_port(announced.port());
+                Some(addr)
+            }
+            true => None,
+        }
+    }
+
+    /// Takes in a join.
+    fn take_join(&mut self, now: Now, id: &Rc<str>, member: Member, out: &mut Outbox) -> Option<()> {
+        let heard = !member.direct && self.is_heard(now, id);
+        let (session, room) = (member.session, member.room.clone());
+        let here = self.voice.call.as_ref().is_some_and(|call| call.room == room);
+        if let Some(other) = self.voice.roster.to_push_out(&room).filter(|_| here) {
+            self.member_left(&other, out);
+        }
+        let before = self.voice.roster.get(id).map(|before| (before.username.clone(), before.muted));
+        match self.voice.roster.join(id, member, heard) {
             Joined::Refused => return None,
+            Joined::Held => {}
             Joined::Known { muted_changed } => {
                 if muted_changed {
-                    self.tell_muted(&id, out);
+                    self.tell_muted(id, out);
                 }
-                self.renew_stream(now, &id, session);
+                self.renew_stream(now, id, session);
             }
             Joined::New { from } => {
-                if let Some(room) = from {
-                    self.tell_left(&room, &id, signal.username, false, out);
+                if let (Some(room), Some((username, muted))) = (from, before) {
+                    self.tell_left(&room, id, &username, muted, out);
                 }
-                self.tell_joined(now, &id, out);
+                self.tell_joined(now, id, out);
             }
         }
         self.stir_voice(now);
         Some(())
+    }
+
+    /// Whether a member's own datagrams are coming.
+    fn is_heard(&self, now: Now, id: &Rc<str>) -> bool {
+        let stream = self.voice.call.as_ref().and_then(|call| call.streams.get(id));
+        stream.is_some_and(|stream| stream.path.is_alive(now.mono))
     }
 
     /// A new member: its stream, the event, and an answer.
@@ -156,9 +237,16 @@ impl Node {
         (member.session == Ours::read(signal.view).map(|(session, _)| session)).then_some(())
     }
 
-    fn left(&mut self, signal: &Signal<'_>, out: &mut Outbox) -> Option<()> {
+    fn left(&mut self, now: Now, signal: &Signal<'_>, out: &mut Outbox) -> Option<()> {
         self.is_of_member(signal)?;
-        self.member_left(&signal.from.into(), out);
+        let id: Rc<str> = signal.from.into();
+        let heard = self.is_heard(now, &id);
+        let member = self.voice.roster.get_mut(&id)?;
+        // On level 1 there is not even a session that would show that the author has heard of the member.
+        member.leaving = member.session.is_none() && heard && !signal.direct;
+        if !member.leaving {
+            self.member_left(&id, out);
+        }
         Some(())
     }
 
@@ -201,12 +289,24 @@ impl Node {
         }
     }
 
-    /// Drops the members of whom there is no sign any more.
+    /// Drops the members of whom there is no sign any more, and believes what others said of those that have fallen silent.
     pub(super) fn members_gone(&mut self, now: Now, out: &mut Outbox) {
         let neighbours = &self.neighbours;
         let gone = self.voice.roster.gone(now.mono, |id| neighbours.get(id).is_some());
         for id in gone {
             self.member_left(&id, out);
+        }
+        let doubted = self.voice.roster.iter().filter(|(_, member)| member.leaving || member.claim.is_some());
+        let doubted: Vec<Rc<str>> = doubted.map(|(id, _)| id.clone()).collect();
+        for id in doubted.into_iter().filter(|id| !self.is_heard(now, id)).collect::<Vec<_>>() {
+            let Some(member) = self.voice.roster.get_mut(&id) else { continue };
+            let (leaving, claim) = (member.leaving, member.claim.take());
+            if leaving {
+                self.member_left(&id, out);
+            }
+            if let Some(claim) = claim {
+                self.take_join(now, &id, *claim, out);
+            }
         }
     }
 
@@ -217,13 +317,13 @@ impl Node {
         else {
             return;
         };
-        if self.voice.call.is_some() {
-            self.announce(now, out);
+        if let Some(join) = self.own_join(now, out) {
+            self.queue(now, link, &join, out);
         }
         // An original forgets ids after two minutes, and would flood its side with what is old.
         let fresh = |member: &Member| level >= 2 || now.mono.duration_since(member.said) < ORIGINAL_AGE;
         let joins = self.voice.roster.iter().filter(|(id, member)| **id != peer && member.left > 1 && fresh(member));
-        let joins: Vec<super::super::Bytes> = joins
+        let joins: Vec<Bytes> = joins
             .filter_map(|(_, member)| {
                 let view = View::parse(&member.join).ok()?;
                 Some(out.write(|buffer| view.relay(member.left - 1, member.ttl0, buffer)))
@@ -232,6 +332,16 @@ impl Node {
         for bytes in joins {
             self.queue(now, link, &bytes, out);
         }
+    }
+
+    /// Our last join once more, as it went: who has had it takes no notice. If something in it has changed, a new one.
+    fn own_join(&mut self, now: Now, out: &mut Outbox) -> Option<Bytes> {
+        let call = self.voice.call.as_ref()?;
+        if let Some(join) = &call.join {
+            return Some(out.write(|buffer| buffer.extend_from_slice(join)));
+        }
+        let said = self.write_signal(now, Say::Join, out)?;
+        Some(said.bytes)
     }
 
     /// Says, or says again, that we are in voice.
@@ -246,17 +356,32 @@ impl Node {
     }
 
     pub(super) fn say_muted(&mut self, now: Now, out: &mut Outbox) {
+        if let Some(call) = &mut self.voice.call {
+            call.join = None;
+            // Others keep the join for nodes to come, to whom it must not say the contrary for long.
+            call.announce_at = call.announce_at.min(now.mono + ANSWER_EVERY);
+        }
         self.say(now, Say::Muted, out);
     }
 
     /// Sends a signal to everyone.
     fn say(&mut self, now: Now, what: Say, out: &mut Outbox) {
-        let Some(call) = &self.voice.call else { return };
+        let Some(said) = self.write_signal(now, what, out) else { return };
+        let Some(room) = self.voice.call.as_ref().map(|call| call.room.clone()) else { return };
+        let own = self.id.clone();
+        let handed = self.hand_out(now, said.number, None, false, &said.bytes, out);
+        self.tell_missed((&said.id, Some(&room), &own, None), &handed.missed, out);
+    }
+
+    /// Writes a signal, and remembers it as seen.
+    fn write_signal(&mut self, now: Now, what: Say, out: &mut Outbox) -> Option<Said> {
+        let call = self.voice.call.as_ref()?;
         let (room, own, username) = (call.room.clone(), self.id.clone(), self.username.clone());
         let (session, muted) = (format!("{:016x}", call.session), call.muted);
+        let codecs = if call.talker.has_codec() { CODECS } else { &[] };
         let id = self.clock.uuid();
         let stamp = self.clock.stamp(now);
-        let Ok(number) = self.seen.insert(&id, MAX_TTL) else { return };
+        let number = self.seen.insert(&id, MAX_TTL).ok()?;
         self.traces.begin(number, &own, 0, now.mono, stamp).copies = 0;
         let signal = VoiceSignal {
             id: &id,
@@ -267,7 +392,7 @@ impl Node {
             ttl: MAX_TTL,
             ttl0: MAX_TTL,
             ts: &rfc3339(stamp),
-            voice: outgoing::Voice { session: &session, codecs: CODECS, muted },
+            voice: outgoing::Voice { session: &session, codecs, muted },
         };
         let udp_host = self.config.udp_host.to_string();
         let message = match what {
@@ -278,9 +403,18 @@ impl Node {
             Say::Muted => Message::VoiceMuteStatus(signal),
         };
         let bytes = out.write(|buffer| outgoing::frame(&message, buffer));
-        let handed = self.hand_out(now, number, None, false, &bytes, out);
-        self.tell_missed((&id, Some(&room), &own, None), &handed.missed, out);
+        if let (Say::Join, Bytes::Small(range), Some(call)) = (what, &bytes, &mut self.voice.call) {
+            call.join = Some(out.bytes(range).into());
+        }
+        Some(Said { id, number, bytes })
     }
+}
+
+/// A signal of ours, written.
+struct Said {
+    id: String,
+    number: u64,
+    bytes: Bytes,
 }
 
 /// What a signal of ours says.

@@ -1,35 +1,61 @@
-//! Clients of the star-shaped versions of the original, and whoever else can't reach everyone.
+//! The star-shaped versions of the original: their clients, and their hosts.
 //!
-//! Such a client sends its voice to one member alone, the first that it learnt of, and plays every datagram as it comes,
-//! unmixed. Nothing that it sends tells it from others. But the members of level 2 tell each other, once a second, whom of
-//! level 1 they can't hear; and a node that does hear such a member directly then stands in for those who don't: it passes
-//! the member's datagrams on to them, and in place of its own voice sends the member one mix of its own and theirs. (They
-//! send it nothing: neither a link nor a datagram of its own tells them where it is.) If several nodes hear the member, the
-//! one with the lowest id does it. A member that everyone hears is sent our own voice alone, and mixes by itself.
+//! **A client** sends its voice to one member alone, the first that it learnt of, and plays every datagram as it comes,
+//! unmixed. So the node that hears it stands in for the others: it passes the client's datagrams on, as they came, to those
+//! who don't hear it, and in place of its own voice sends the client one mix of its own and of theirs.
 //!
-//! With no third member of level 2 in the room there is nobody to say what is not heard, and nothing is mixed.
+//! Nothing that a client sends tells it from an original of the other versions, which sends its voice to everyone, and mixes by
+//! itself: a mix would let that one hear others twice. What tells is who else hears the member:
+//!
+//! - The members of level 2 tell each other, once a second, whom of level 1 they hear. If any other hears it directly, it is
+//!   no such client; if others are there and none does, it is one. The hearer with the lowest id stands in, for those alone who
+//!   don't hear it.
+//! - With nobody there to ask, a member that has dialled us is asked itself: the other versions listen at the address that is
+//!   their id, a client of a star does not listen at all. One dial, closed at once, tells; it is made once, if there
+//!   is a second member of level 1 for whom it would matter, to the address that the link comes from. Until then, and for who
+//!   has no link to us, nothing is mixed: that is safe with everyone.
+//!
+//! Datagrams that go on are those that came from their author: nothing is passed on twice, so nothing can run in circles.
+//!
+//! **A host** mixes by itself, and sends each member the others' voices in its own name. It gives itself away on its link: it
+//! lists its clients, or passes messages on without using up their `ttl`. Another member of ours that sends it its voice
+//! is then in that mix, and is not played a second time when it comes directly, too, as long as the host has been heard to
+//! speak of late (so that who only pretends to mix silences nobody).
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::{Call, Stream};
-use crate::node::{Node, Now, Outbox};
+use crate::node::links::Link;
+use crate::node::{DialId, Node, Now, Outbox, Output};
 use crate::voice::mixer::Mixer;
 use crate::voice::{CHUNK, Chunk, FRAME, Frame};
-use crate::wire::datagram::{self, ID, MAX_UNHEARD, cut};
-use crate::wire::limits::VOICE_SOURCE_AFTER;
+use crate::wire::datagram::{self, HEARS, ID, KNOWN, MAX_KNOWN, WITH_HOST, cut};
+use crate::wire::limits::{MAX_VOICE_MEMBERS, VOICE_SIGN_OF_LIFE};
 
-/// How long it counts that a member is not heard: three reports.
-const UNHEARD_TIME: Duration = Duration::from_secs(3);
+/// How long it counts what another member knows: three times what it takes to be said again.
+const KNOWN_TIME: Duration = Duration::from_secs(3);
 /// Samples of our own voice that wait to be mixed: as many as two clocks may be apart at most, a guess.
 const MAX_OWN: usize = FRAME * 5;
+/// A host that has not spoken for so long mixes nobody. A guess: longer than people leave each other waiting.
+const HOST_SPOKE: Duration = Duration::from_secs(30);
 
-/// What is known of a member of level 1 as a client.
+/// What is known of a member of level 1 as a client or a host.
 #[derive(Debug, Default)]
 pub struct Client {
-    /// The members of level 2 that can't hear it, and when they last said so.
-    unheard_by: BTreeMap<Rc<str>, Instant>,
+    /// What the members of level 2 know of it: flags, and when they said so.
+    known: BTreeMap<Rc<str>, (u8, Instant)>,
+    /// Whether it listens where its id says; `None`: not asked, or no answer yet.
+    listens: Option<bool>,
+    asked: bool,
+    /// We stand in for those who don't hear it, and send it a mix.
+    served: bool,
+    /// Its voice reaches nobody but us.
+    alone: bool,
+    /// Its voice, be it of level 1 or 2, comes in the mix of a host as well: it is not played a second time.
+    pub in_mix: bool,
     mix: Option<Box<Mix>>,
 }
 
@@ -39,6 +65,8 @@ struct Mix {
     mixer: Mixer,
     /// The beginning of a frame.
     part: Vec<i16>,
+    /// Whether our own voice is in it: then it goes out even if it is silent.
+    ours: bool,
     sequence: u32,
     sent: Option<Instant>,
 }
@@ -65,61 +93,190 @@ impl Mixes {
 
     /// What a member says in the chunk that is being played.
     pub fn played(&mut self, id: &Rc<str>, chunk: &Chunk) {
-        if self.wanted {
+        if self.wanted && self.voices.len() < MAX_VOICE_MEMBERS {
             self.voices.push((id.clone(), *chunk));
         }
     }
 }
 
-impl Call {
-    /// Whether this node stands in for members who can't hear this one.
-    pub(super) fn relays(&self, now: Instant, own: &str, stream: &Stream) -> bool {
-        let unheard_by = |id: &str| stream.star.is_unheard_by(id, now);
-        let hears = stream.heard.is_some_and(|at| now.duration_since(at) < VOICE_SOURCE_AFTER);
-        if stream.ours || !hears || !self.streams.keys().any(|id| unheard_by(id)) {
-            return false;
-        }
-        let mut others = self.streams.iter().filter(|(_, it)| it.ours && it.path.proven(now).is_some());
-        !others.any(|(id, _)| **id < *own && !unheard_by(id))
+impl Client {
+    /// Whether we send it a mix in place of our own voice.
+    pub const fn is_served(&self) -> bool {
+        self.served
+    }
+
+    fn known_by(&self, id: &str, now: Instant) -> Option<u8> {
+        self.known.get(id).filter(|(_, at)| now.duration_since(*at) < KNOWN_TIME).map(|(flags, _)| *flags)
+    }
+
+    fn is_unheard_by(&self, id: &str, now: Instant) -> bool {
+        self.known_by(id, now).is_some_and(|flags| flags & HEARS == 0)
+    }
+
+    fn is_heard_by(&self, id: &str, now: Instant) -> bool {
+        self.known_by(id, now).is_some_and(|flags| flags & HEARS != 0)
     }
 }
 
-impl Client {
-    fn is_unheard_by(&self, id: &str, now: Instant) -> bool {
-        self.unheard_by.get(id).is_some_and(|at| now.duration_since(*at) < UNHEARD_TIME)
+/// What a member of level 1 is to us.
+#[derive(Debug, Clone, Copy, Default)]
+struct Judged {
+    served: bool,
+    alone: bool,
+    /// It should be asked whether it listens.
+    ask: bool,
+}
+
+impl Call {
+    /// `host`: whether its link shows that it is one.
+    fn judge(&self, now: Instant, own: &str, stream: &Stream, host: bool) -> Judged {
+        if !stream.hears_directly(now) {
+            return Judged::default();
+        }
+        let there = |id: &Rc<str>| self.streams.get(id).is_some_and(|it| it.ours && it.path.proven(now).is_some());
+        let others = || stream.star.known.keys().filter(|id| there(id));
+        let heard = others().any(|id| stream.star.is_heard_by(id, now));
+        let unheard = others().any(|id| stream.star.is_unheard_by(id, now));
+        let first = !others().any(|id| **id < *own && stream.star.is_heard_by(id, now));
+        let originals = self.streams.values().filter(|it| !it.ours).count();
+        let alone = match (heard, unheard) {
+            _ if host => false,
+            (true, _) => false,
+            (false, true) => true,
+            (false, false) => stream.star.listens == Some(false),
+        };
+        Judged {
+            served: first && (unheard || (alone && originals > 1)),
+            alone,
+            ask: !host && !heard && !unheard && originals > 1 && !stream.star.asked,
+        }
     }
 }
 
 impl Node {
-    /// Tells the members of level 2 whom of level 1 we can't hear.
-    pub(super) fn send_unheard(&mut self, now: Now, out: &mut Outbox) {
+    /// Judges anew who is served.
+    pub(super) fn judge(&mut self, now: Now, out: &mut Outbox) {
         let Some(call) = &self.voice.call else { return };
-        let hears = |stream: &Stream| stream.heard.is_some_and(|at| now.mono.duration_since(at) < VOICE_SOURCE_AFTER);
-        let unheard = call.streams.iter().filter(|(_, stream)| !stream.ours && !hears(stream));
-        let unheard: Vec<Rc<str>> = unheard.map(|(id, _)| id.clone()).take(MAX_UNHEARD).collect();
-        if unheard.is_empty() {
-            return;
+        let originals = call.streams.iter().filter(|(_, stream)| !stream.ours);
+        let judged: Vec<(Rc<str>, Judged, bool)> = originals
+            .map(|(id, stream)| {
+                let host = self.is_host(id);
+                (id.clone(), call.judge(now.mono, &self.id, stream, host), host)
+            })
+            .collect();
+        let with = |(id, _, host): &&(Rc<str>, Judged, bool)| {
+            let stream = call.streams.get(id);
+            let mixes = stream.is_some_and(|it| it.hears_directly(now.mono) && it.spoke_within(now.mono, HOST_SPOKE));
+            mixes.then_some((id.clone(), *host))
+        };
+        let hosts: Vec<(Rc<str>, bool)> = judged.iter().filter_map(|it| with(&it)).collect();
+        let Some(call) = &mut self.voice.call else { return };
+        let in_mix: Vec<Rc<str>> =
+            call.streams.keys().filter(|id| call.is_in_mix(now.mono, id, &hosts)).cloned().collect();
+        for (id, stream) in &mut call.streams {
+            stream.star.in_mix = in_mix.contains(id);
         }
-        let ours = call.streams.values().filter(|stream| stream.ours);
-        let to: Vec<_> = ours.filter_map(|stream| stream.path.proven(now.mono)).collect();
-        let session = call.session;
-        let bytes = out.write(|buffer| datagram::write_unheard(session, unheard.iter().map(|id| &**id), buffer));
-        for addr in to {
-            self.send_datagram(addr, bytes.clone(), out);
+        let mut asks = Vec::new();
+        for (id, judged, _) in judged {
+            let Some(stream) = call.streams.get_mut(&id) else { continue };
+            stream.star.known.retain(|_, (_, at)| now.mono.duration_since(*at) < KNOWN_TIME);
+            (stream.star.served, stream.star.alone) = (judged.served, judged.alone);
+            if !judged.served
+                && let Some(mix) = stream.star.mix.take()
+            {
+                // It gets our own voice again, with numbers above those of its mix.
+                let own = self.voice.sequence.unwrap_or(mix.sequence);
+                let ahead = mix.sequence.wrapping_sub(own) as i32 > 0;
+                self.voice.sequence = Some(if ahead { mix.sequence } else { own });
+            }
+            asks.extend(judged.ask.then_some(id));
+        }
+        let wanted = call.streams.values().any(|stream| stream.star.served);
+        if !wanted {
+            call.star.own = VecDeque::new();
+        }
+        call.star.wanted = wanted;
+        asks.into_iter().for_each(|id| self.knock(&id, out));
+    }
+
+    /// Whether a neighbour's link shows that it is the host of a star.
+    fn is_host(&self, id: &str) -> bool {
+        let link = self.neighbours.get(id).and_then(|link| self.links.get(&link));
+        link.and_then(|link| link.peer.as_ref()).is_some_and(|peer| peer.is_host)
+    }
+
+    /// Dials a member of level 1 that has dialled us, to see whether it listens.
+    fn knock(&mut self, id: &Rc<str>, out: &mut Outbox) {
+        let link = self.neighbours.get(id).and_then(|link| self.links.get(&link));
+        let linked = link.is_some();
+        let listens = match link {
+            None => None,
+            Some(link) if link.direction.is_out() => Some(true),
+            Some(link) => match knock_at(id, link) {
+                None => Some(false),
+                Some(addr) => {
+                    let dial = DialId(self.next_dial);
+                    self.next_dial += 1;
+                    self.voice.knocks.insert(dial, id.clone());
+                    out.push(Output::Dial { dial, addr: addr.to_string() });
+                    None
+                }
+            },
+        };
+        if let Some(stream) = self.voice.call.as_mut().and_then(|call| call.streams.get_mut(id)) {
+            (stream.star.listens, stream.star.asked) = (listens, linked);
         }
     }
 
-    /// A member of level 2 says whom it can't hear.
-    pub(super) fn unheard(&mut self, now: Now, session: u64, ids: &[u8]) -> Option<()> {
-        let (by, _) = self.stream_of(session)?;
+    /// A dial that only asks has its answer.
+    pub(in crate::node) fn knocked(&mut self, dial: DialId, listens: bool) {
+        let Some(id) = self.voice.knocks.remove(&dial) else { return };
+        if let Some(stream) = self.voice.call.as_mut().and_then(|call| call.streams.get_mut(&id)) {
+            stream.star.listens = Some(listens);
+        }
+    }
+
+    /// Tells the members of level 2 what we know of those of level 1.
+    pub(super) fn send_members(&mut self, now: Now, out: &mut Outbox) {
+        let Some(call) = &self.voice.call else { return };
+        let originals = call.streams.iter().filter(|(_, stream)| !stream.ours);
+        let known: Vec<(u8, Rc<str>)> = originals
+            .map(|(id, stream)| {
+                let flags = match stream.hears_directly(now.mono) {
+                    true if self.is_host(id) => HEARS | WITH_HOST,
+                    true => HEARS,
+                    false => 0,
+                };
+                (flags, id.clone())
+            })
+            .collect();
+        let ours = call.streams.values().filter(|stream| stream.ours);
+        let to: Vec<SocketAddr> = ours.filter_map(|stream| stream.path.proven(now.mono)).collect();
+        let session = call.session;
+        for known in known.chunks(MAX_KNOWN) {
+            let known = known.iter().map(|(flags, id)| (*flags, &**id));
+            let bytes = out.write(|buffer| datagram::write_members(session, known, buffer));
+            for addr in &to {
+                self.send_datagram(*addr, bytes.clone(), out);
+            }
+        }
+    }
+
+    /// A member of level 2 says what it knows.
+    pub(super) fn members_known(
+        &mut self,
+        now: Now,
+        from: SocketAddr,
+        session: u64,
+        known: &[[u8; KNOWN]],
+    ) -> Option<()> {
+        let (by, _) = self.stream_at(now, session, from)?;
         let call = self.voice.call.as_mut()?;
         for (id, stream) in call.streams.iter_mut().filter(|(_, stream)| !stream.ours) {
-            let listed = ids.chunks_exact(ID).any(|listed| listed == cut::<ID>(id));
-            stream.star.unheard_by.retain(|_, at| now.mono.duration_since(*at) < UNHEARD_TIME);
-            if listed {
-                stream.star.unheard_by.insert(by.clone(), now.mono);
-            } else {
-                stream.star.unheard_by.remove(&by);
+            let id = cut::<ID>(id);
+            let flags = known.iter().find_map(|known| known.split_first().filter(|(_, it)| **it == id));
+            if let Some((flags, _)) = flags {
+                stream.star.known.insert(by.clone(), (*flags, now.mono));
             }
         }
         Some(())
@@ -128,15 +285,13 @@ impl Node {
     /// A datagram of level 1 came from its author: it goes on to those who can't hear it.
     pub(super) fn pass_on_voice(&mut self, now: Now, id: &Rc<str>, bytes: &[u8], out: &mut Outbox) {
         let Some(call) = &self.voice.call else { return };
-        let Some(author) = call.streams.get(id).filter(|stream| call.relays(now.mono, &self.id, stream)) else {
-            return;
-        };
+        let Some(author) = call.streams.get(id).filter(|stream| stream.star.served) else { return };
         let others = call.streams.iter().filter(|(other, _)| *other != id);
-        let to: Vec<_> = others
+        let to: Vec<SocketAddr> = others
             .filter_map(|(other, stream)| match stream.ours {
                 true if author.star.is_unheard_by(other, now.mono) => stream.path.proven(now.mono),
-                // Other clients of the same kind hear it in their mix; an original drops what it has heard.
-                false if !call.relays(now.mono, &self.id, stream) => stream.path.of_original(self.ip_of_link(other)),
+                // Other clients hear it in their mix.
+                false if author.star.alone && !stream.star.served => self.original_addr(now, other),
                 _ => None,
             })
             .collect();
@@ -151,67 +306,39 @@ impl Node {
 
     /// A chunk has been played: what goes to clients is mixed from the same.
     pub(super) fn send_mixes(&mut self, now: Now, out: &mut Outbox) {
-        let Some(call) = &mut self.voice.call else { return };
+        let Some(call) = self.voice.call.as_mut().filter(|call| call.star.wanted) else { return };
         let voices = std::mem::take(&mut call.star.voices);
-        let mut own: Chunk = [0; CHUNK];
+        let mut own: Option<Chunk> = None;
         if call.star.own.len() >= CHUNK {
-            own.iter_mut().zip(call.star.own.drain(..CHUNK)).for_each(|(to, sample)| *to = sample);
+            let chunk = own.insert([0; CHUNK]);
+            chunk.iter_mut().zip(call.star.own.drain(..CHUNK)).for_each(|(to, sample)| *to = sample);
         }
-        let call = &*call;
-        let relayed = call.streams.iter().filter(|(_, stream)| call.relays(now.mono, &self.id, stream));
-        let clients: Vec<Rc<str>> = relayed.map(|(id, _)| id.clone()).collect();
-        self.end_mixes(&clients);
+        let clients = call.streams.iter().filter(|(_, stream)| stream.star.served);
+        let clients: Vec<Rc<str>> = clients.map(|(id, _)| id.clone()).collect();
         for id in &clients {
-            self.send_mix(now, id, &clients, &own, &voices, out);
-        }
-        if let Some(call) = &mut self.voice.call {
-            call.star.wanted = !clients.is_empty();
-            if clients.is_empty() {
-                call.star.own = VecDeque::new();
-            }
+            self.mix_for(now, id, own.as_ref(), &voices, out);
         }
     }
 
-    /// Who is no client any more gets our own voice again, with numbers above those of its mix.
-    fn end_mixes(&mut self, clients: &[Rc<str>]) {
-        let Some(call) = &mut self.voice.call else { return };
-        for (_, stream) in call.streams.iter_mut().filter(|(id, _)| !clients.contains(id)) {
-            if let Some(mix) = stream.star.mix.take() {
-                self.voice.sequence = self.voice.sequence.max(Some(mix.sequence));
-            }
-        }
-    }
-
-    /// Mixes for one client: our own voice, those who can't hear it, and the other clients.
-    fn send_mix(
-        &mut self,
-        now: Now,
-        id: &Rc<str>,
-        clients: &[Rc<str>],
-        own: &Chunk,
-        voices: &[(Rc<str>, Chunk)],
-        out: &mut Outbox,
-    ) {
-        let addr =
-            self.voice.call.as_ref().and_then(|call| call.streams.get(id)?.path.of_original(self.ip_of_link(id)));
+    /// Mixes for one client: our own voice, and those that don't reach it.
+    fn mix_for(&mut self, now: Now, id: &Rc<str>, own: Option<&Chunk>, voices: &[(Rc<str>, Chunk)], out: &mut Outbox) {
+        let addr = self.original_addr(now, id);
         let last = self.voice.sequence.unwrap_or_else(|| self.next_sequence(now));
-        let Some(stream) = self.voice.call.as_mut().and_then(|call| call.streams.get_mut(id)) else { return };
-        let Client { unheard_by, mix } = &mut stream.star;
-        let mix = mix.get_or_insert_with(|| Box::new(Mix { sequence: last, ..Mix::default() }));
-        mix.mixer.add(own, 1.0);
-        for (voice, chunk) in voices {
-            if voice != id && (unheard_by.contains_key(voice) || clients.contains(voice)) {
-                mix.mixer.add(chunk, 1.0);
-            }
-        }
+        let Some(call) = &mut self.voice.call else { return };
+        let voices: Vec<&Chunk> =
+            voices.iter().filter(|(voice, _)| call.lacks(now.mono, id, voice)).map(|(_, chunk)| chunk).collect();
+        let Some(stream) = call.streams.get_mut(id) else { return };
+        let mix = stream.star.mix.get_or_insert_with(|| Box::new(Mix { sequence: last, ..Mix::default() }));
+        mix.ours |= own.is_some();
+        own.into_iter().chain(voices).for_each(|chunk| mix.mixer.add(chunk, 1.0));
         let mut chunk = [0; CHUNK];
         mix.mixer.finish(&mut chunk);
         mix.part.extend_from_slice(&chunk);
         let Some(frame) = mix.part.first_chunk::<FRAME>().copied() else { return };
         mix.part.clear();
-        // Silence goes out once a second, as a sign of life.
-        let silent = frame.iter().all(|sample| *sample == 0);
-        let lately = mix.sent.is_some_and(|at| now.mono.duration_since(at) < crate::wire::limits::VOICE_SIGN_OF_LIFE);
+        // Without our own voice in it, silence goes out once a second, as a sign of life.
+        let silent = !std::mem::take(&mut mix.ours) && frame.iter().all(|sample| *sample == 0);
+        let lately = mix.sent.is_some_and(|at| now.mono.duration_since(at) < VOICE_SIGN_OF_LIFE);
         let Some(addr) = addr.filter(|_| !(silent && lately)) else { return };
         mix.sent = Some(now.mono);
         mix.sequence = mix.sequence.wrapping_add(1);
@@ -220,4 +347,51 @@ impl Node {
             self.send_datagram(addr, bytes, out);
         }
     }
+}
+
+impl Call {
+    /// Whether the voice of one member does not reach a client of ours by itself.
+    fn lacks(&self, now: Instant, client: &Rc<str>, voice: &Rc<str>) -> bool {
+        let (Some(to), Some(from)) = (self.streams.get(client), self.streams.get(voice)) else { return false };
+        voice != client
+            && match from.ours {
+                // Who does not hear it does not know where it is, and so sends it nothing.
+                true => to.star.is_unheard_by(voice, now),
+                // Another client of ours, or of another of us.
+                false => from.star.alone || !from.hears_directly(now),
+            }
+    }
+
+    /// Whether a member's voice comes in the mix of a host that we are with, too. `hosts`: members of level 1 that may be
+    /// one, and whether they are by their own link.
+    fn is_in_mix(&self, now: Instant, id: &Rc<str>, hosts: &[(Rc<str>, bool)]) -> bool {
+        let Some(stream) = self.streams.get(id) else { return false };
+        hosts.iter().filter(|(host, _)| host != id).any(|(host, shown)| {
+            let Some(known) = self.streams.get(host) else { return false };
+            match stream.ours {
+                // It sends its voice to whom of level 1 it hears; and about itself it may be believed.
+                true => match known.star.known_by(id, now) {
+                    Some(flags) => flags & WITH_HOST != 0 || (*shown && flags & HEARS != 0),
+                    None => false,
+                },
+                // A client of ours: we have passed its voice on to the host.
+                false => *shown && stream.star.alone && stream.star.served,
+            }
+        })
+    }
+}
+
+impl Stream {
+    fn spoke_within(&self, now: Instant, time: Duration) -> bool {
+        self.spoke.is_some_and(|at| now.duration_since(at) < time)
+    }
+}
+
+/// Where a member that has dialled us would listen: at the port of its id, which is its address with the original, on the
+/// machine that its link comes from. `None`: its id is no address.
+fn knock_at(id: &str, link: &Link) -> Option<SocketAddr> {
+    let port: u16 = id.rsplit_once(':')?.1.parse().ok().filter(|port| *port != 0)?;
+    let mut addr = super::challenges::plain(link.addr);
+    addr.set_port(port);
+    Some(addr)
 }

@@ -1,0 +1,263 @@
+//! Captured frames out to everyone; signs of life, challenges and reports.
+//!
+//! A captured frame is encoded once and written once for each class of receivers: those of level 2 by how much they want
+//! repeated, or as PCM; and those of level 1. In silence nothing goes to level 2; to level 1 every frame goes, as the
+//! original has it. Who got nothing for a second gets a sign of life: while muted or without a microphone, level 1 gets a
+//! frame of zeros.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::Call;
+use crate::api::event::{Event, MicEnded, Speaking};
+use crate::node::{Bytes, Node, Now, Outbox, Output};
+use crate::voice::redundancy::Redundancy;
+use crate::voice::talker::Turn;
+use crate::voice::{Codec, FRAME, Frame, Packet};
+use crate::wire::datagram::{self, Original, PCM, Voice, cut};
+use crate::wire::limits::VOICE_SIGN_OF_LIFE;
+
+/// A talkspurt of which nothing has come for so long is over, whatever was lost: a guess, above any jitter that is played.
+const TALKSPURT_END: Duration = Duration::from_millis(500);
+/// How often the line is reported on, and what is known of members of level 1 is said.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// Frames of silence between the end of the microphone's file and `mic_ended`: half a second, in which what was said comes out
+/// of the listeners' jitter buffers. A guess.
+const MIC_ENDED_AFTER: u32 = 25;
+/// From when level 1's sequence numbers are counted: 2026-01-01T00:00:00Z, in ms since 1970. They last until August 2028
+/// and then begin again; what an original has heard before that it must forget.
+const SEQUENCE_START: u64 = 1_767_225_600_000;
+/// One is counted for so many ms: a little less than a frame lasts, so that a fast sound card does not outrun the clock from
+/// which the next run of this program starts.
+const SEQUENCE_STEP: u64 = 19;
+
+/// What receivers of level 2 get of the same frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// The samples.
+    Pcm,
+    /// Opus, with so much repeated.
+    Opus(Redundancy),
+}
+
+impl Node {
+    /// The microphone has given 20 ms.
+    pub(in crate::node) fn captured(&mut self, now: Now, frame: &Frame, out: &mut Outbox) {
+        let Some(call) = &mut self.voice.call else { return };
+        let heard = (!call.muted).then_some(frame);
+        let to: Vec<(SocketAddr, Class)> = call.receivers(now.mono).collect();
+        let turn = call.talker.take(heard, !to.is_empty());
+        call.star.captured(heard);
+        self.own_talkspurt(turn.speaking, out);
+        self.send_packets(now, &to, frame, turn, out);
+        if let Some(frame) = heard {
+            self.send_to_originals(now, frame, out);
+        }
+        self.tell_mic_ended(out);
+    }
+
+    /// The microphone's file is at its end.
+    pub(in crate::node) fn mic_ended(&mut self) {
+        if let Some(call) = &mut self.voice.call {
+            call.mic_ends_in = Some(MIC_ENDED_AFTER);
+        }
+    }
+
+    /// Tells it once the last talkspurt is over and heard.
+    fn tell_mic_ended(&mut self, out: &mut Outbox) {
+        let Some(call) = &mut self.voice.call else { return };
+        match call.mic_ends_in {
+            Some(0) if !call.speaking => {
+                call.mic_ends_in = None;
+                let room = call.room.clone();
+                self.emit(&Event::MicEnded(MicEnded { room: &room }), out);
+            }
+            Some(left) => call.mic_ends_in = Some(left.saturating_sub(1)),
+            None => {}
+        }
+    }
+
+    /// Sends the talker's last packet to those of level 2.
+    fn send_packets(&mut self, now: Now, to: &[(SocketAddr, Class)], frame: &Frame, turn: Turn, out: &mut Outbox) {
+        let classes: BTreeSet<Class> = to.iter().map(|(_, class)| *class).collect();
+        for class in classes {
+            let Some(call) = &mut self.voice.call else { return };
+            let mut pcm = [0; PCM];
+            let packet = match class {
+                Class::Opus(redundancy) => call.talker.packet(redundancy),
+                Class::Pcm => call.talker.packet(Redundancy::None).map(|packet| {
+                    let samples = pcm.as_chunks_mut::<2>().0.iter_mut().zip(frame);
+                    samples.for_each(|(bytes, sample)| *bytes = sample.to_le_bytes());
+                    let payload = if turn.sends { &pcm[..] } else { &[] };
+                    Packet { codec: Codec::Pcm, payload, ..packet }
+                }),
+            };
+            let Some(packet) = packet else { return };
+            call.sent = Some(now.mono);
+            let nonce = self.clock.secret();
+            let key = self.keys.get(&*call.room).and_then(|keys| keys.current.as_ref());
+            let session = call.session;
+            let bytes =
+                out.write(|buffer| Voice::write(session, &packet, turn.speaking, key.map(|key| (key, nonce)), buffer));
+            for (addr, _) in to.iter().filter(|(_, it)| *it == class) {
+                self.send_datagram(*addr, bytes.clone(), out);
+            }
+        }
+    }
+
+    /// Sends a frame to those of level 1.
+    fn send_to_originals(&mut self, now: Now, frame: &Frame, out: &mut Outbox) {
+        let to = self.originals(now);
+        if to.is_empty() {
+            return;
+        }
+        let sequence = self.next_sequence(now);
+        let Some(bytes) = self.write_original(sequence, frame, out) else { return };
+        for addr in to {
+            self.send_datagram(addr, bytes.clone(), out);
+        }
+        if let Some(call) = &mut self.voice.call {
+            call.sent_original = Some(now.mono);
+        }
+    }
+
+    /// A datagram of level 1 in our name.
+    pub(super) fn write_original(&mut self, sequence: u32, frame: &Frame, out: &mut Outbox) -> Option<Bytes> {
+        let room = self.voice.call.as_ref()?.room.clone();
+        let nonce = self.clock.secret();
+        let seal = self.keys.get(&*room).and_then(|keys| keys.current.as_ref()).map(|key| (key, nonce));
+        let header = (&cut(&room), &cut(&self.id));
+        Some(out.write(|buffer| Original::write(header, sequence, frame, seal, buffer)))
+    }
+
+    /// Where those of level 1 are sent our own voice: each address once. Who gets a mix gets that instead.
+    fn originals(&self, now: Now) -> BTreeSet<SocketAddr> {
+        let Some(call) = &self.voice.call else { return BTreeSet::new() };
+        let streams = call.streams.iter().filter(|(_, stream)| !stream.ours && !stream.star.is_served());
+        streams.filter_map(|(id, _)| self.original_addr(now, id)).collect()
+    }
+
+    /// Where a member of level 1 is sent voice, if anywhere.
+    pub(super) fn original_addr(&self, now: Now, id: &str) -> Option<SocketAddr> {
+        let stream = self.voice.call.as_ref()?.streams.get(id).filter(|stream| !stream.ours)?;
+        let direct = self.voice.roster.get(id).is_some_and(|member| member.direct);
+        let link = self.neighbours.get(id).and_then(|link| self.links.get(&link)).filter(|_| direct);
+        stream.path.of_original(now.mono, link.map(|link| link.addr.ip().to_canonical()))
+    }
+
+    /// The next sequence number of level 1.
+    pub(super) fn next_sequence(&mut self, now: Now) -> u32 {
+        let by_clock = (now.unix_ms.saturating_sub(SEQUENCE_START) / SEQUENCE_STEP) as u32;
+        let next = self.voice.sequence.map_or(by_clock, |last| last.wrapping_add(1));
+        self.voice.sequence = Some(next);
+        next
+    }
+
+    pub(super) fn send_datagram(&mut self, to: SocketAddr, bytes: Bytes, out: &mut Outbox) {
+        self.counters.datagrams_sent += 1;
+        out.push(Output::Datagram { to, bytes });
+    }
+
+    /// Does for each stream what is due: challenges, signs of life, reports, the end of talkspurts.
+    pub(super) fn tend_streams(&mut self, now: Now, out: &mut Outbox) {
+        self.send_challenges(now, out);
+        self.send_signs_of_life(now, out);
+        self.judge(now, out);
+        let Some(call) = &mut self.voice.call else { return };
+        let over = |at: Option<Instant>| at.is_none_or(|at| now.mono.duration_since(at) >= TALKSPURT_END);
+        let ended = call.streams.iter().filter(|(_, stream)| stream.speaking && over(stream.spoke));
+        let ended: Vec<Rc<str>> = ended.map(|(id, _)| id.clone()).collect();
+        let reports = call.next_reports <= now.mono;
+        if reports {
+            call.next_reports = now.mono + REPORT_EVERY;
+        }
+        for id in ended {
+            self.talkspurt(&id, false, out);
+        }
+        if reports {
+            self.send_reports(now, out);
+            self.send_members(now, out);
+        }
+    }
+
+    fn send_challenges(&mut self, now: Now, out: &mut Outbox) {
+        let Some(call) = &mut self.voice.call else { return };
+        let own = call.session;
+        let mut due = Vec::new();
+        for stream in call.streams.values_mut().filter(|stream| stream.ours) {
+            let (Some(to), Some(session)) = (stream.path.challenge_due(now.mono), stream.session) else { continue };
+            let may = to.1 == super::path::Why::Consent || self.voice.challenges.may_go(to.0.ip());
+            let nonce = may.then(|| u64::from_be_bytes(self.clock.secret()));
+            stream.path.challenged(now.mono, to, nonce);
+            due.extend(nonce.map(|nonce| (to.0, session, nonce)));
+        }
+        for (to, session, nonce) in due {
+            let bytes = out.write(|buffer| datagram::write_challenge(own, session, nonce, buffer));
+            self.send_datagram(to, bytes, out);
+        }
+    }
+
+    fn send_signs_of_life(&mut self, now: Now, out: &mut Outbox) {
+        let due = |sent: Option<Instant>| sent.is_none_or(|at| now.mono.duration_since(at) >= VOICE_SIGN_OF_LIFE);
+        let Some(call) = &mut self.voice.call else { return };
+        let original = due(call.sent_original);
+        let to: Vec<(SocketAddr, Class)> = call.receivers(now.mono).collect();
+        if due(call.sent) && !to.is_empty() {
+            let packet = call.talker.sign_of_life();
+            call.sent = Some(now.mono);
+            let nonce = self.clock.secret();
+            let key = self.keys.get(&*call.room).and_then(|keys| keys.current.as_ref());
+            let session = call.session;
+            let bytes = out.write(|buffer| Voice::write(session, &packet, false, key.map(|key| (key, nonce)), buffer));
+            for (addr, _) in to {
+                self.send_datagram(addr, bytes.clone(), out);
+            }
+        }
+        if original {
+            self.send_to_originals(now, &[0; FRAME], out);
+        }
+    }
+
+    /// Tells each talker of level 2 how its voice comes in.
+    fn send_reports(&mut self, now: Now, out: &mut Outbox) {
+        let Some(call) = &mut self.voice.call else { return };
+        let mut reports = Vec::new();
+        for stream in call.streams.values_mut().filter(|stream| stream.ours) {
+            let (Some(to), Some(session)) = (stream.path.proven(now.mono), stream.session) else { continue };
+            if let Some(report) = stream.speaker.report() {
+                reports.push((to, session, report));
+            }
+        }
+        let own = call.session;
+        for (to, session, report) in reports {
+            let bytes = out.write(|buffer| datagram::write_report(own, session, report, buffer));
+            self.send_datagram(to, bytes, out);
+        }
+    }
+
+    /// Our own talkspurt begins or ends.
+    pub(super) fn own_talkspurt(&mut self, speaking: bool, out: &mut Outbox) {
+        let Some(call) = &mut self.voice.call else { return };
+        if std::mem::replace(&mut call.speaking, speaking) != speaking {
+            let (room, own) = (call.room.clone(), self.id.clone());
+            self.emit(&Event::Speaking(Speaking { room: &room, peer: &own, speaking }), out);
+        }
+    }
+}
+
+impl Call {
+    /// The receivers of level 2 whose address has shown that they are there.
+    fn receivers(&self, now: Instant) -> impl Iterator<Item = (SocketAddr, Class)> {
+        let encodes = self.talker.has_codec();
+        let ours = self.streams.values().filter(|stream| stream.ours);
+        ours.filter_map(move |stream| {
+            let class = match encodes && stream.opus {
+                true => Class::Opus(stream.chooser.choice()),
+                false => Class::Pcm,
+            };
+            Some((stream.path.proven(now)?, class))
+        })
+    }
+}

@@ -1,1 +1,0 @@
-//! Voice over whole networks.
