@@ -8,6 +8,14 @@
 demo *arguments:
     scripts/demo {{ arguments }}
 
+# call between two nodes with a WAV file, and measure what was heard (--speech FILE, --line SETTINGS, --svg FILE)
+demo-voice *arguments:
+    scripts/demo-voice {{ arguments }}
+
+# eight nodes, four talkers, a bad line each: what everybody heard of everybody (--line SETTINGS)
+demo-party *arguments:
+    scripts/demo-party {{ arguments }}
+
 # run all tests, or those of the program whose names contain a word
 test *arguments:
     scripts/test {{ arguments }}

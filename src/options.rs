@@ -184,6 +184,10 @@ pub struct VoiceCompare {
     #[argh(option, default = "0.0", arg_name = "ms")]
     pub offset: f64,
 
+    /// about how much later it was heard, in milliseconds: for one voice among others, whose place loudness does not tell
+    #[argh(option, arg_name = "ms")]
+    pub near: Option<f64>,
+
     /// draw on stdout even if it is no terminal
     #[argh(switch)]
     pub draw: bool,
@@ -241,7 +245,9 @@ pub fn read(args: &[String]) -> Result<Asked, String> {
     }
     match options.action {
         Some(Action::Schema(schema)) => Ok(Asked::Schema(schema)),
-        Some(Action::VoiceCompare(files)) if !files.offset.is_finite() => Err("--offset is a number".into()),
+        Some(Action::VoiceCompare(files)) if !(files.offset.is_finite() && files.near.is_none_or(f64::is_finite)) => {
+            Err("--offset and --near take numbers".into())
+        }
         Some(Action::VoiceCompare(files)) => Ok(Asked::VoiceCompare(files)),
         None => check(options).map(|run| Asked::Run(Box::new(run))),
     }

@@ -11,7 +11,7 @@ use crate::api::line::to_json;
 use crate::audio::wav;
 use crate::options::VoiceCompare;
 use crate::voice::RATE;
-use crate::voice::compare::{Comparison, compare};
+use crate::voice::compare::{Comparison, compare, compare_near};
 
 pub mod svg;
 pub mod terminal;
@@ -61,7 +61,11 @@ struct Gap {
 pub fn run(files: &VoiceCompare, is_terminal: bool) -> Result<(String, bool), String> {
     let said = wav::read_16k_mono(Path::new(&files.said))?;
     let heard = wav::read_16k_mono(Path::new(&files.heard))?;
-    let found = compare(&said, &heard).ok_or_else(|| format!("{}: nothing is said in it", files.said))?;
+    let found = match files.near {
+        Some(delay) => compare_near(&said, &heard, delay),
+        None => compare(&said, &heard),
+    };
+    let found = found.ok_or_else(|| format!("{}: nothing is said in it", files.said))?;
     let pair = Pair { said, heard, found, offset_ms: files.offset };
     if let Some(path) = &files.svg {
         let picture = svg::draw(&pair, &files.title);
@@ -171,7 +175,8 @@ fn seconds(samples: usize) -> f64 {
 }
 
 fn round(number: f64, parts: f64) -> f64 {
-    (number * parts).round() / parts
+    // So that there is no negative zero.
+    (number * parts).round() / parts + 0.0
 }
 
 fn known(number: f64, parts: f64) -> Option<f64> {

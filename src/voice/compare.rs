@@ -12,6 +12,8 @@ use super::{CHUNK, RATE};
 const PIECE: usize = 3200;
 /// How far from the rough place a piece is looked for, in samples: 0.25 s.
 const SEARCH: usize = 4000;
+/// The same where somebody has said about where: 0.5 s, since that is only about.
+const SEARCH_NEAR: usize = 8000;
 /// One sample of so many is taken for the first search: 4 kHz holds the voice's pitch and its first formants.
 const COARSE: usize = 4;
 /// Seconds of what was said that the rough place is found by, and how far it may lie off: bounds of the work.
@@ -113,6 +115,15 @@ impl Comparison {
 
 /// Compares two recordings of 16 kHz. `None`: there is no speech in what went in.
 pub fn compare(said: &[i16], heard: &[i16]) -> Option<Comparison> {
+    measure(said, heard, None)
+}
+
+/// The same where it is known by about how many ms what came out lies behind. Among other voices loudness does not tell that.
+pub fn compare_near(said: &[i16], heard: &[i16], delay_ms: f64) -> Option<Comparison> {
+    measure(said, heard, Some((delay_ms * f64::from(RATE) / 1000.0).round() as isize))
+}
+
+fn measure(said: &[i16], heard: &[i16], near: Option<isize>) -> Option<Comparison> {
     let (levels, came) = (levels(said), levels(heard));
     let loudest = levels.iter().copied().fold(f64::MIN, f64::max);
     let least = (loudest - SPEECH_BELOW).max(SPEECH_LEAST);
@@ -127,11 +138,13 @@ pub fn compare(said: &[i16], heard: &[i16]) -> Option<Comparison> {
     if starts.is_empty() {
         return None;
     }
-    let rough = rough_place(&levels, &came, least) * CHUNK as isize;
+    let rough = near.unwrap_or_else(|| rough_place(&levels, &came, least) * CHUNK as isize);
+    let around = if near.is_some() { SEARCH_NEAR } else { SEARCH };
+    let range = rough - around as isize..rough + around as isize;
     let (said_coarse, heard_coarse) = (coarse(said), coarse(heard));
     let mut comparison = Comparison { level_db: f64::NAN, ..Comparison::default() };
     for start in &starts {
-        let (lag, likeness) = find((said, &said_coarse), (heard, &heard_coarse), *start, rough);
+        let (lag, likeness) = find((said, &said_coarse), (heard, &heard_coarse), *start, &range);
         comparison.pieces.push(Piece {
             at: seconds(*start),
             delay_ms: lag as f64 * 1000.0 / f64::from(RATE),
@@ -187,15 +200,15 @@ fn coarse(samples: &[i16]) -> Vec<f32> {
     samples.chunks(COARSE).map(|part| part.iter().map(|it| f32::from(*it)).sum::<f32>() / part.len() as f32).collect()
 }
 
-/// Looks for the piece at `start`. Gives by how many samples it lies behind, and how like it is.
-fn find(said: (&[i16], &[f32]), heard: (&[i16], &[f32]), start: usize, rough: isize) -> (isize, f64) {
+/// Looks for the piece at `start`, so many samples behind. Gives by how many it lies behind, and how like it is.
+fn find(said: (&[i16], &[f32]), heard: (&[i16], &[f32]), start: usize, range: &Range<isize>) -> (isize, f64) {
     let piece = said.1.get(start / COARSE..(start + PIECE) / COARSE).unwrap_or_default();
-    let (first, last) = ((rough - SEARCH as isize) / COARSE as isize, (rough + SEARCH as isize) / COARSE as isize);
+    let (first, last) = (range.start / COARSE as isize, range.end / COARSE as isize);
     let (near, _) = best_lag(first..last, |lag| {
         let from = usize::try_from((start / COARSE) as isize + lag).ok()?;
         Some(likeness(piece.iter().copied(), heard.1.get(from..from + piece.len())?.iter().copied()))
     })
-    .unwrap_or((rough / COARSE as isize, 0.0));
+    .unwrap_or((i64::midpoint(first as i64, last as i64) as isize, 0.0));
     let piece = said.0.get(start..start + PIECE).unwrap_or_default();
     let near = near * COARSE as isize;
     let fine = near - 2 * COARSE as isize..near + 2 * COARSE as isize + 1;
@@ -312,6 +325,23 @@ mod tests {
         }
         assert_eq!(compare(&[0; 20_000], &said), None, "nothing was said");
         assert_eq!(compare(&[], &said), None);
+    }
+
+    #[test]
+    fn a_voice_is_found_among_others_where_it_should_be() {
+        let said = sample();
+        // The same words, later and backwards, as loud as the first ones; they overlap by half.
+        let other: Vec<i16> = said.iter().rev().copied().collect();
+        let both = [&vec![0; 8000][..], &said, &vec![0; said.len()]].concat();
+        let shift = 8000 + said.len() / 2;
+        let mix = both.iter().enumerate().map(|(n, it)| {
+            it.saturating_add(n.checked_sub(shift).and_then(|at| other.get(at)).copied().unwrap_or_default())
+        });
+        let mix: Vec<i16> = mix.collect();
+        let found = |said: &[i16], near| compare_near(said, &mix, near).map(|it| it.found()).unwrap_or_default();
+        assert!(found(&said, 600.0) > 0.5, "{}", found(&said, 600.0));
+        assert!(found(&other, shift as f64 / 16.0 - 100.0) > 0.5);
+        assert!(found(&other, 600.0) < 0.3 && found(&said, 2000.0) < 0.3);
     }
 
     #[test]
