@@ -218,7 +218,7 @@ pub struct Devices {
     pub outputs: Vec<(String, bool)>,
 }
 
-/// Lists the sound devices. May take seconds if a sound server hangs.
+/// Lists the sound devices. May hang if a sound server does.
 pub fn devices() -> Devices {
     #[cfg(feature = "audio")]
     return device::list();

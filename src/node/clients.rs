@@ -238,7 +238,9 @@ impl Node {
 
     /// Warns of something, but not of the same thing again and again.
     pub(super) fn warn(&mut self, now: Now, code: WarningCode, message: &str, out: &mut Outbox) {
-        if self.warned.get(&code).is_some_and(|at| now.mono.duration_since(*at) < WARN_EVERY) {
+        // A device's come in pairs, of microphone and speaker: each says something new. Their own pauses limit them.
+        let repeats = !matches!(code, WarningCode::DeviceLost | WarningCode::DeviceBack);
+        if repeats && self.warned.get(&code).is_some_and(|at| now.mono.duration_since(*at) < WARN_EVERY) {
             return;
         }
         self.warned.insert(code, now.mono);
