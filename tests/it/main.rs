@@ -16,6 +16,8 @@ mod bad_input;
 mod level1;
 mod links;
 mod pipes;
+#[cfg(feature = "audio")]
+mod real_sound;
 mod snapshots;
 mod stdio;
 mod voice;

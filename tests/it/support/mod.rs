@@ -3,6 +3,7 @@
 //! - [`line`](mod@line): what every line of output must be
 //! - [`node`]: a process, its lines, its end
 //! - [`raw`]: a peer made of a blocking socket, as well or ill behaved as a test likes
+//! - [`pulse`]: a PulseAudio server, for real sound
 //! - [`original`]: the Python program's nodes, mesh and star, to share a network with
 //! - [`room_key`]: the original's encryption, computed apart from the program's own
 //! - [`voice`]: what nodes say and are heard to say; [`telephone`]: an original node in voice
@@ -12,6 +13,8 @@ pub mod line;
 pub mod middle;
 pub mod node;
 pub mod original;
+#[cfg(feature = "audio")]
+pub mod pulse;
 pub mod raw;
 pub mod room_key;
 pub mod telephone;
