@@ -140,9 +140,14 @@ fn no_devices<T>(name: Option<&str>) -> Result<Option<T>, String> {
 }
 
 #[cfg(not(feature = "audio"))]
-use no_devices as device_mic;
+fn device_mic(name: Option<&str>) -> Result<Option<Mic>, String> {
+    no_devices(name)
+}
+
 #[cfg(not(feature = "audio"))]
-use no_devices as device_speaker;
+fn device_speaker(name: Option<&str>) -> Result<Option<Speaker>, String> {
+    no_devices(name)
+}
 
 /// Whether microphone and speaker are not one file or pipe, which would be heard by nobody, and overwritten.
 pub fn check_apart(mic: &MicSpec, speaker: &SpeakerSpec) -> Result<(), String> {
