@@ -5,8 +5,8 @@
 //!
 //! The target covers 98 % of the last two seconds: quick to grow, since one late frame of a hundred is not forgiven, and
 //! quick to shrink. Stalls that come back (Wi-Fi) are rarer than that: while they keep coming at no more than twice the
-//! intervals they have had, 99.2 % of the last ten seconds are covered. The same holds while lost frames come as repeats,
-//! 40 or 80 ms later.
+//! intervals they have had, 99.2 % of the last ten seconds are covered. Frames that come as repeats are no jitter: see
+//! [`super::speaker`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -15,22 +15,25 @@ use std::time::{Duration, Instant};
 const BIN: i64 = 2_000;
 /// Bins: up to 400 ms, the longest target.
 const BINS: usize = 200;
-/// Frames that the short look covers: 2 s.
-const SHORT: usize = 100;
+/// Frames that the short look covers: 1.6 s.
+const SHORT: usize = 80;
 /// Frames that the long look covers: 10 s.
 const LONG: usize = 500;
 /// Of the short look, frames that may be late.
-const SHORT_LATE: usize = 2;
+const SHORT_LATE: usize = 1;
 /// Of a thousand frames of the long look, those that may be late.
 const LONG_LATE: usize = 8;
 /// A frame so much later than most begins a stall.
 const STALL: i64 = 20_000;
+/// Where one frame of so many is as late as in a stall, that is no stall but a storm.
+const STORM: usize = 7;
 /// Stalls closer than this are one.
 const STALL_APART: Duration = Duration::from_millis(300);
 /// Stalls further apart than this have nothing to do with each other.
 const STALL_TOGETHER: Duration = Duration::from_secs(10);
-/// What is always waited for beyond the target: the width of a bin.
-const MARGIN: i64 = BIN;
+/// What is always waited for beyond the start of the target's bin: its width, and 1 ms in which clocks may drift apart and
+/// threads wake late. The 1 ms is a guess.
+const MARGIN: i64 = BIN + 1_000;
 /// What a frame that was missing when it was wanted adds to the margin.
 const MISSED: i64 = 3_000;
 /// The most that it adds in all.
@@ -41,8 +44,8 @@ const FORGET: f64 = 0.993;
 /// Chooses the target.
 #[derive(Debug, Default)]
 pub struct Jitter {
-    /// Transits, in µs from an arbitrary start, newest last, and whether the frame came as a repeat.
-    transits: VecDeque<(i64, bool)>,
+    /// Transits, in µs from an arbitrary start, newest last.
+    transits: VecDeque<i64>,
     start: Option<Instant>,
     least: i64,
     target: i64,
@@ -69,17 +72,17 @@ impl Jitter {
     }
 
     /// A frame came, for the first time. `place`: where it is on the timeline, in µs.
-    pub fn came(&mut self, now: Instant, place: i64, as_repeat: bool) {
+    pub fn came(&mut self, now: Instant, place: i64) {
         let start = *self.start.get_or_insert(now);
         let transit = micros(now.saturating_duration_since(start)) - place;
-        if let Some((last, _)) = self.transits.back().filter(|_| !as_repeat) {
+        if let Some(last) = self.transits.back() {
             self.jitter += ((transit - last).abs() as f64 - self.jitter) / 16.0;
         }
         if self.transits.len() == LONG {
             self.transits.pop_front();
         }
-        self.transits.push_back((transit, as_repeat));
-        self.least = self.transits.iter().map(|(transit, _)| *transit).min().unwrap_or_default();
+        self.transits.push_back(transit);
+        self.least = self.transits.iter().copied().min().unwrap_or_default();
         self.missed *= FORGET;
         self.look_for_stalls(now, transit);
         self.choose(now);
@@ -126,12 +129,12 @@ impl Jitter {
         let intervals = self.stalls.iter().zip(self.stalls.iter().skip(1));
         let longest = intervals.map(|(a, b)| b.saturating_duration_since(*a)).filter(|it| *it < STALL_TOGETHER).max();
         longest.is_some_and(|longest| now.saturating_duration_since(last) < 2 * longest)
+            && self.late(LONG, self.transits.len() / STORM) <= STALL
     }
 
     fn choose(&mut self, now: Instant) {
         self.target = self.late(SHORT, SHORT_LATE.min(self.transits.len() / 20));
-        let repeats = self.transits.iter().any(|(_, as_repeat)| *as_repeat);
-        if repeats || self.stalls_come_back(now) {
+        if self.stalls_come_back(now) {
             self.target = self.target.max(self.late(LONG, self.transits.len() * LONG_LATE / 1000));
         }
     }
@@ -139,7 +142,7 @@ impl Jitter {
     /// How late all but `but` of the last `of` frames were at most, in µs, to the end of a bin.
     fn late(&self, of: usize, but: usize) -> i64 {
         let mut bins = [0_u16; BINS];
-        for (transit, _) in self.transits.iter().rev().take(of) {
+        for transit in self.transits.iter().rev().take(of) {
             let bin = usize::try_from((transit - self.least) / BIN).unwrap_or_default().min(BINS - 1);
             if let Some(count) = bins.get_mut(bin) {
                 *count += 1;
@@ -173,7 +176,7 @@ mod tests {
     fn targets(late: impl IntoIterator<Item = u64>) -> Vec<i64> {
         let (start, mut jitter) = (start(), Jitter::new());
         let came = late.into_iter().enumerate().map(|(n, late)| {
-            jitter.came(start + Duration::from_millis(n as u64 * 20 + late), n as i64 * 20_000, false);
+            jitter.came(start + Duration::from_millis(n as u64 * 20 + late), n as i64 * 20_000);
             jitter.target() / 1000
         });
         came.collect()
@@ -207,7 +210,7 @@ mod tests {
         let (start, mut jitter) = (start(), Jitter::new());
         for n in 0..30_000_u64 {
             // 200 ppm slow.
-            jitter.came(start + Duration::from_micros(n * 20_004), n as i64 * 20_000, false);
+            jitter.came(start + Duration::from_micros(n * 20_004), n as i64 * 20_000);
             assert!(jitter.target() <= 6_000, "{} after {n}", jitter.target());
         }
     }
@@ -216,7 +219,7 @@ mod tests {
     fn a_missing_frame_makes_it_careful_for_a_while() {
         let (start, mut jitter) = (start(), Jitter::new());
         let at = |jitter: &mut Jitter, n: u64| {
-            jitter.came(start + Duration::from_millis(n * 20), n as i64 * 20_000, false);
+            jitter.came(start + Duration::from_millis(n * 20), n as i64 * 20_000);
             jitter.target()
         };
         let quiet = at(&mut jitter, 0);

@@ -9,16 +9,18 @@
 //! - [`codec`]: PCM and Opus behind one trait
 //! - [`talker`]: what is said, encoded once; [`speech`]: whether it is speech; [`redundancy`]: how much is repeated
 //! - [`speaker`]: one remote voice as it is heard; [`numbers`]: which packets are new, which are lost; [`jitter`]: when each frame is played; [`stretch`]: time stretching;
-//!   [`conceal`]: what fills a gap
+//!   [`conceal`], [`made`]: what fills a gap; [`comfort`]: what is heard in a pause
 //! - [`mixer`]: many voices to one, without clipping
 //! - [`compare`]: what came out beside what went in: delay, level, gaps
 
 use std::time::Duration;
 
 pub mod codec;
+pub mod comfort;
 pub mod compare;
 pub mod conceal;
 pub mod jitter;
+pub mod made;
 pub mod mixer;
 pub mod numbers;
 pub mod redundancy;
@@ -28,6 +30,8 @@ pub mod stretch;
 pub mod talker;
 #[cfg(test)]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 
 /// Samples a second, mono. Fixed by the original.
 pub const RATE: u32 = 16_000;
@@ -74,7 +78,7 @@ pub struct Packet<'a> {
     /// How everything in it is encoded.
     pub codec: Codec,
     /// The frame; empty in a packet that only says that the talker is silent now (the end of a talkspurt, or a sign of
-    /// life in silence): `frame` is then the first frame that was not sent.
+    /// life in silence): `frame` is then a frame of that silence.
     pub payload: &'a [u8],
     /// Earlier frames once more.
     pub repeats: [Option<Repeat<'a>>; MAX_REPEATS],

@@ -9,13 +9,20 @@
 //! there, the gap is filled: if later frames are, and it is late enough, it counts as lost and the timeline goes on; else the
 //! timeline waits, since the line may only have stalled. So the delay grows by itself; and it is brought back to the
 //! target by stretching, a piece of a frame at a time, or at once in silence.
+//!
+//! A packet that says that the talker is silent has a slot, too: there the talkspurt ends, and until the next one is due
+//! there is comfort noise.
 
 use std::time::Instant;
 
 use super::codec::{self, Decoder};
+use super::comfort::Comfort;
 use super::conceal::Concealer;
 use super::jitter::Jitter;
+use super::made::Made;
 use super::numbers::{Number, Numbers};
+use super::redundancy::Repeats;
+use super::stretch::Background;
 use super::{CHUNK, Chunk, Codec, FRAME, Figures, Frame, MAX_PAYLOAD, Pace, Packet, Report, stretch};
 
 /// Frames that can wait: 1.28 s.
@@ -26,16 +33,21 @@ const FRAME_MICROS: i64 = 20_000;
 const CHUNK_MICROS: i64 = 5_000;
 /// Delay over the least possible that is left alone: the shortest piece that stretching can cut, and some.
 const SLACK: i64 = 2_500;
-/// How far the target may move before the delay follows it down, so that it does not swing. A bin and a half of it.
+/// The delay follows the target down at once to so much over it, and from there slowly, so that it does not swing. A bin and a
+/// half of it.
 const HYSTERESIS: i64 = 3_000;
-/// From how much too much delay on a worse likeness is good enough: 40 ms.
-const HURRY: i64 = 40_000;
+/// How much that is a frame: all of it in 3 s.
+const SINK: i64 = 20;
 /// From how much too much delay on frames are left out: 400 ms.
 const LEAP: i64 = 400_000;
 /// A talker of level 1 of whom nothing came for so long has paused: its timeline begins anew.
 const PAUSE_MICROS: u128 = 300_000;
-/// A frame so far from where the talker's clock should be is as good as a leap in its numbers: 5 s.
+/// A frame so much later than any is as good as a leap in the numbers: 5 s. A guess.
 const MAX_LATENESS: i64 = 5_000_000;
+/// And so is one so much earlier, since no line gets so much faster: 1 s, less than what can wait. A guess.
+const MAX_EARLY: i64 = 1_000_000;
+/// Packets of a talker of level 2 beyond one a frame: signs of life, and some.
+const MAX_EXTRA: i64 = 10;
 
 /// What became of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,12 +62,24 @@ pub enum Received {
     Refused,
 }
 
+/// A frame that was decoded to be played.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Played {
+    /// Its place on the talker's timeline.
+    pub frame: i64,
+    /// When its first copy came.
+    pub came: Instant,
+    /// Samples that were played before it from that moment on.
+    pub ahead: usize,
+}
+
 /// One remote voice.
 #[derive(Debug)]
 pub struct Speaker {
     pace: Pace,
     numbers: Numbers,
     jitter: Jitter,
+    repeats: Repeats,
     slots: Box<[Slot]>,
     state: State,
     /// The next frame of the timeline to be played.
@@ -64,11 +88,13 @@ pub struct Speaker {
     newest: i64,
     /// What is before this frame has been played, or given up.
     floor: i64,
-    /// The talker is silent from this frame on.
-    silent_from: Option<i64>,
     last_came: Option<Instant>,
+    /// The highest number of a packet, and its frame.
+    ahead: Option<(i64, i64)>,
     decoder: Option<(Codec, Box<dyn Decoder>)>,
     concealer: Concealer,
+    /// What the decoder has made up.
+    made: Made,
     /// Whether the decoder itself has filled the gap so far, and so goes on smoothly.
     decoder_fills: bool,
     /// Decoded and not played yet: a frame and a half at most, and what stretching adds.
@@ -77,6 +103,11 @@ pub struct Speaker {
     waited: usize,
     /// A frame that was wanted and not there; if it comes, it is late.
     wanted: Option<i64>,
+    played: Option<Played>,
+    comfort: Comfort,
+    background: Background,
+    /// The target that the delay follows, in µs.
+    held: i64,
     figures: Figures,
 }
 
@@ -108,31 +139,46 @@ impl Speaker {
             pace,
             numbers: Numbers::default(),
             jitter: Jitter::new(),
+            repeats: Repeats::default(),
             slots: vec![empty; SLOTS as usize].into(),
             state: State::Silent,
             next: i64::MIN / 2,
             newest: i64::MIN / 2,
             floor: i64::MIN / 2,
-            silent_from: None,
             last_came: None,
+            ahead: None,
             decoder: None,
             concealer: Concealer::new(),
+            made: Made::new(),
             decoder_fills: false,
             pcm: Vec::with_capacity(FRAME * 3),
             waited: 0,
             wanted: None,
+            played: None,
+            comfort: Comfort::new(),
+            background: Background::default(),
+            held: 0,
             figures: Figures { level_db: -100.0, ..Figures::default() },
         }
     }
 
     /// A packet came.
+    ///
+    /// What of it makes no sense is refused before it can change anything.
     pub fn receive(&mut self, now: Instant, packet: &Packet<'_>) -> Received {
         let payloads = packet.repeats.iter().flatten().map(|it| it.payload).chain([packet.payload]);
         if payloads.filter(|it| !it.is_empty()).any(|it| !codec::is_frame(packet.codec, it)) {
             self.figures.refused += 1;
             return Received::Refused;
         }
-        let number = match self.numbers.take(packet.counter, self.pace) {
+        // 32 bits travel. So no place on the timeline is beyond what arithmetic here can bear.
+        let on_wire = if self.pace == Pace::Clock { packet.frame } else { packet.counter };
+        let Ok(on_wire) = u32::try_from(on_wire) else {
+            self.figures.refused += 1;
+            return Received::Refused;
+        };
+        let fits = self.fits(now, packet);
+        let number = match self.numbers.take(packet.counter, self.pace, fits) {
             Number::Again => {
                 self.figures.duplicates += 1;
                 return Received::Duplicate;
@@ -143,22 +189,49 @@ impl Speaker {
             }
             Number::New(number) => number,
             Number::Restart(number) => {
-                self.restart();
+                // Where only the numbers have leapt, the timeline goes on.
+                if !fits || self.pace == Pace::Sequence {
+                    self.restart();
+                }
                 number
             }
         };
         let frame = match self.pace {
             Pace::Sequence => number,
-            Pace::Clock => i64::try_from(packet.frame).unwrap_or_default(),
+            Pace::Clock => i64::from(on_wire),
         };
-        let paused = self.last_came.is_some_and(|at| now.saturating_duration_since(at).as_micros() > PAUSE_MICROS);
-        let far = self.jitter.lateness(now, place(frame)).is_some_and(|late| late.abs() > MAX_LATENESS);
-        if (self.pace == Pace::Sequence && paused) || far {
+        if self.has_paused(now) {
             self.restart();
+        }
+        if self.ahead.is_none_or(|(highest, _)| number > highest) {
+            self.ahead = Some((number, frame));
         }
         self.last_came = Some(now);
         self.figures.received += 1;
+        self.repeats.seen(packet, self.numbers.losses());
         self.put_all(now, frame, packet)
+    }
+
+    /// Whether a packet's place on the timeline is where it may be: not long before its time, and not very long after it.
+    /// A talker of level 2 sends no more than a packet a frame and one in silence, so its numbers can't outrun its clock.
+    fn fits(&self, now: Instant, packet: &Packet<'_>) -> bool {
+        let number = self.numbers.unwrapped(packet.counter, self.pace);
+        let frame = match self.pace {
+            Pace::Sequence => number,
+            Pace::Clock => i64::try_from(packet.frame).ok(),
+        };
+        let late = frame.and_then(|frame| self.jitter.lateness(now, place(frame)));
+        let in_time = late.is_none_or(|late| (-MAX_EARLY..=MAX_LATENESS).contains(&late));
+        let outruns = number.zip(frame).zip(self.ahead).is_some_and(|((number, frame), ahead)| {
+            self.pace == Pace::Clock && number.saturating_sub(ahead.0) > (frame - ahead.1).max(0) + MAX_EXTRA
+        });
+        self.has_paused(now) || (in_time && !outruns)
+    }
+
+    /// Whether a talker of level 1 has sent nothing for a while, as it may.
+    fn has_paused(&self, now: Instant) -> bool {
+        let since = |at: Instant| now.saturating_duration_since(at).as_micros();
+        self.pace == Pace::Sequence && self.last_came.is_some_and(|at| since(at) > PAUSE_MICROS)
     }
 
     /// Puts the frames of a packet into their slots.
@@ -168,14 +241,8 @@ impl Speaker {
             self.put(now, frame - i64::from(repeat.back), packet.codec, repeat.payload, true);
         }
         if packet.payload.is_empty() {
-            // Only what is newer than anything heard tells of silence now.
-            if frame > self.newest || self.state == State::Silent {
-                self.silent_from = Some(frame);
-            }
+            self.put_silence(now, frame);
         } else {
-            if self.silent_from.is_some_and(|silent| frame >= silent) {
-                self.silent_from = None;
-            }
             received = self.put(now, frame, packet.codec, packet.payload, false);
         }
         received
@@ -199,7 +266,7 @@ impl Speaker {
             // Late is what nobody has heard yet.
             if !as_repeat {
                 self.figures.late += 1;
-                self.jitter.came(now, place(frame), false);
+                self.jitter.came(now, place(frame));
             }
             return Received::Late;
         }
@@ -209,12 +276,15 @@ impl Speaker {
         if frame >= self.next + SLOTS {
             self.leap_to(frame - SLOTS / 2);
         }
-        if self.wanted.take_if(|wanted| *wanted == frame).is_some() {
-            self.jitter.missed();
-            self.figures.late += u64::from(!as_repeat);
+        let missed = self.wanted.take_if(|wanted| *wanted == frame).is_some();
+        if !as_repeat {
+            if missed {
+                self.jitter.missed();
+                self.figures.late += 1;
+            }
+            self.jitter.came(now, place(frame));
         }
         self.newest = self.newest.max(frame);
-        self.jitter.came(now, place(frame), as_repeat);
         let slot = &mut self.slots[index(frame)];
         (slot.frame, slot.codec, slot.came) = (frame, codec, Some(now));
         slot.payload.clear();
@@ -222,11 +292,29 @@ impl Speaker {
         Received::Taken
     }
 
+    /// From this frame on there is silence: an empty payload in its slot says so.
+    fn put_silence(&mut self, now: Instant, frame: i64) {
+        if self.state == State::Silent || frame < self.next || frame >= self.next + SLOTS || self.slot(frame).is_some()
+        {
+            return;
+        }
+        self.newest = self.newest.max(frame);
+        let slot = &mut self.slots[index(frame)];
+        (slot.frame, slot.came) = (frame, Some(now));
+        slot.payload.clear();
+    }
+
+    /// How late frames should be played, in µs: as jitter calls for, and so much later that repeats of lost ones are there.
+    fn target(&self) -> i64 {
+        self.jitter.target() + self.repeats.wait() * FRAME_MICROS
+    }
+
     /// The talker has begun anew.
     fn restart(&mut self) {
         self.slots.iter_mut().for_each(|slot| slot.came = None);
         self.jitter.restart();
-        (self.state, self.silent_from, self.wanted) = (State::Silent, None, None);
+        self.ahead = None;
+        (self.state, self.wanted) = (State::Silent, None);
         (self.next, self.newest, self.floor) = (i64::MIN / 2, i64::MIN / 2, i64::MIN / 2);
     }
 
@@ -255,6 +343,9 @@ impl Speaker {
         let n = self.pcm.len().min(CHUNK);
         out.fill(0);
         out.iter_mut().zip(self.pcm.drain(..n)).for_each(|(to, sample)| *to = sample);
+        if let Some(rest) = out.get_mut(n..).filter(|rest| !rest.is_empty()) {
+            self.comfort.fill(rest, self.decoder.as_mut().map(|(_, decoder)| decoder));
+        }
         let peak = out.iter().map(|sample| sample.unsigned_abs()).max().unwrap_or_default();
         self.measure_level(out, peak);
         peak > 0
@@ -271,7 +362,7 @@ impl Speaker {
 
     /// Frames are there: the timeline begins to run when their time has come.
     fn wait(&mut self, now: Instant) -> bool {
-        if self.jitter.lateness(now, place(self.next)).is_some_and(|late| late < self.jitter.target()) {
+        if self.jitter.lateness(now, place(self.next)).is_some_and(|late| late < self.target()) {
             return false;
         }
         self.state = State::Playing;
@@ -281,14 +372,16 @@ impl Speaker {
 
     fn play_next(&mut self, now: Instant) -> bool {
         let late = self.jitter.lateness(now, place(self.next)).unwrap_or_default();
-        let target = self.jitter.target();
-        if self.slot(self.next).is_some() {
+        let target = self.target();
+        self.held = target.max(self.held.min(target + HYSTERESIS) - SINK);
+        let target = self.held;
+        if let Some(slot) = self.slot(self.next) {
+            if slot.payload.is_empty() {
+                self.pause();
+                return false;
+            }
             self.decode_next(now, late - target);
             return true;
-        }
-        if self.silent_from.is_some_and(|silent| self.next >= silent) && self.newest < self.next {
-            self.fade_out();
-            return !self.pcm.is_empty();
         }
         if self.newest > self.next {
             // It is a gap. What has been made up while the timeline waited stands for it.
@@ -307,12 +400,6 @@ impl Speaker {
         if self.concealer.is_silent() {
             // Whatever comes now begins like a talkspurt.
             self.become_silent();
-            while self.slot(self.next).is_none() && self.next < self.newest {
-                self.next += 1;
-            }
-            if self.slot(self.next).is_some() {
-                self.state = State::Waiting;
-            }
             return false;
         }
         // Late or lost: that shows later.
@@ -345,15 +432,19 @@ impl Speaker {
             self.figures.concealed += 1;
             return self.conceal(FRAME);
         }
-        if self.concealer.is_filling() && !self.decoder_fills {
+        if self.decoder_fills {
+            self.made.join(&mut frame);
+        } else if self.concealer.is_filling() {
             self.concealer.join(&mut frame);
         }
-        self.concealer.end();
-        self.decoder_fills = false;
+        self.comfort.join(&mut frame);
+        self.end_gap();
         let before = self.pcm.len();
         self.concealer.played(&frame);
+        self.background.heard(&frame);
         if let Some(came) = came {
             let delay = now.saturating_duration_since(came).as_secs_f64() * 1000.0 + before as f64 / 16.0;
+            self.played = Some(Played { frame: self.next - 1, came, ahead: before });
             let first = self.figures.delay_ms == 0.0;
             self.figures.delay_ms += (delay - self.figures.delay_ms) * if first { 1.0 } else { 0.05 };
         }
@@ -366,34 +457,29 @@ impl Speaker {
     /// Frames are looked for only when playback asks, each 5 ms: so the target is for that moment, and the least delay is that
     /// of the earliest such moment that is late enough. `before`: samples that were there already.
     fn stretch(&mut self, before: usize, over: i64) {
-        let steps = (over - HYSTERESIS).div_euclid(CHUNK_MICROS).max(0);
-        let excess = micros_of(before) + steps * CHUNK_MICROS;
+        let excess = micros_of(before) + over.div_euclid(CHUNK_MICROS).max(0) * CHUNK_MICROS;
         let samples = |micros: i64| usize::try_from(micros * 16 / 1000).unwrap_or_default();
+        let alike = |micros: i64| if self.background.is_all() { stretch::ANYTHING } else { stretch::alike(micros) };
         if excess >= LEAP {
             let leap = (excess - LEAP / 4) / FRAME_MICROS;
             self.leap_to((self.next + leap).min(self.newest));
         } else if excess > SLACK {
-            stretch::shorten(&mut self.pcm, samples(excess), excess > HURRY);
+            stretch::shorten(&mut self.pcm, samples(excess), alike(excess));
         } else if over < 0 {
             // Too early. What is added may be more than is missing: a piece is as long as it is.
-            stretch::lengthen(&mut self.pcm, *stretch::PIECES.end(), over < -CHUNK_MICROS);
+            stretch::lengthen(&mut self.pcm, *stretch::PIECES.end(), alike(-over));
         }
     }
 
-    /// Fills a gap.
+    /// Fills a gap: by the codec if it can, and if it has from the gap's start on.
     fn conceal(&mut self, samples: usize) {
         let start = self.pcm.len();
         self.pcm.resize(start + samples, 0);
-        // The codec makes up whole frames.
-        let mut made = [0; FRAME];
-        let by_codec = samples == FRAME
-            && (self.decoder_fills || !self.concealer.is_filling())
-            && !self.concealer.is_silent()
-            && self.decoder.as_mut().is_some_and(|(_, decoder)| decoder.conceal(&mut made));
-        self.decoder_fills = by_codec;
         let Some(gap) = self.pcm.get_mut(start..) else { return };
-        if by_codec {
-            gap.copy_from_slice(&made);
+        let decoder = self.decoder.as_mut().map(|(_, decoder)| decoder);
+        let begun = self.decoder_fills || !self.concealer.is_filling();
+        self.decoder_fills = begun && !self.concealer.is_silent() && self.made.fill(gap, decoder);
+        if self.decoder_fills {
             self.concealer.fade_made(gap);
         } else {
             self.concealer.fill(gap);
@@ -401,22 +487,35 @@ impl Speaker {
         self.concealer.played(gap);
     }
 
+    fn end_gap(&mut self) {
+        self.concealer.end();
+        self.made.clear();
+        self.decoder_fills = false;
+    }
+
     /// The talkspurt is over.
-    fn fade_out(&mut self) {
+    fn pause(&mut self) {
         self.become_silent();
-        // The codec's last samples seldom end in silence.
-        let n = self.pcm.len();
-        let over = n.min(CHUNK);
-        for (k, sample) in self.pcm.iter_mut().skip(n - over).enumerate() {
-            *sample = stretch::fade(f32::from(*sample), 0.0, k, over);
+        if !self.comfort.begin(self.decoder.as_mut().map(|(_, decoder)| decoder)) {
+            // The last samples seldom end in silence.
+            let n = self.pcm.len();
+            let over = n.min(CHUNK);
+            for (k, sample) in self.pcm.iter_mut().skip(n - over).enumerate() {
+                *sample = stretch::fade(f32::from(*sample), 0.0, k, over);
+            }
         }
     }
 
+    /// Nothing is to be played, until something comes that is.
     fn become_silent(&mut self) {
-        self.concealer.end();
+        self.end_gap();
+        self.comfort.end();
         self.concealer.played(&[0; FRAME]);
-        self.decoder_fills = false;
         (self.state, self.floor) = (State::Silent, self.next);
+        let mut later = self.next..=self.newest.min(self.next + SLOTS);
+        if let Some(next) = later.find(|frame| self.slot(*frame).is_some_and(|slot| !slot.payload.is_empty())) {
+            (self.state, self.next) = (State::Waiting, next);
+        }
     }
 
     fn measure_level(&mut self, out: &Chunk, peak: u16) {
@@ -434,6 +533,17 @@ impl Speaker {
     /// How it came in so far.
     pub fn figures(&self) -> Figures {
         Figures { lost: self.numbers.lost(), jitter_ms: self.jitter.jitter_ms(), ..self.figures }
+    }
+
+    /// The frame that was last decoded.
+    pub const fn last_played(&self) -> Option<Played> {
+        self.played
+    }
+
+    /// Bytes that packets and PCM take at most until they are played.
+    #[cfg(test)]
+    pub fn memory(&self) -> usize {
+        self.slots.iter().map(|slot| slot.payload.capacity()).sum::<usize>() + self.pcm.capacity() * 2
     }
 
     /// What to tell the talker about the line since the last call; `None`: nothing was expected.

@@ -5,21 +5,59 @@
 
 use std::ops::RangeInclusive;
 
+use super::{FRAME, Frame};
+
 /// The shortest and the longest piece in samples: 2 to 10 ms, the periods of 500 to 100 Hz.
 pub const PIECES: RangeInclusive<usize> = 32..=160;
 /// Samples that are compared: 10 ms.
 const WINDOW: usize = 160;
-/// How alike a piece and the next must be. A guess, by ear's standards of the field: NetEQ takes 0.9 to shorten, 0.7 when in
-/// a hurry.
-const ALIKE: f32 = 0.8;
-/// The same when there is much to make good.
-const ALIKE_IN_HURRY: f32 = 0.4;
-/// Mean power, in samples squared, below which anything goes: about -50 dB below full scale.
-const QUIET: f32 = 100.0 * 100.0;
+/// How alike a piece and the next must be when there is little to make good, and when there is much. Guesses, by the standards
+/// of the field: NetEQ takes 0.9 to shorten, 0.7 when in a hurry.
+const ALIKE: (f32, f32) = (0.8, 0.2);
+/// What is little and what is much: 10 and 60 ms, in µs.
+const MUCH: (f32, f32) = (10_000.0, 60_000.0);
 
-/// Cuts a piece of at most `most` samples out of `pcm`, if there is one that is not missed. Gives how many went.
-pub fn shorten(pcm: &mut Vec<i16>, most: usize, hurry: bool) -> usize {
-    let Some(lag) = piece(pcm, most, hurry) else { return 0 };
+/// How alike a piece and the next must be, with so many µs to make good: nothing is spoilt for little, and nothing goes on for
+/// ever.
+pub fn alike(micros: i64) -> f32 {
+    let share = (micros as f32 - MUCH.0) / (MUCH.1 - MUCH.0);
+    ALIKE.0 + (ALIKE.1 - ALIKE.0) * share.clamp(0.0, 1.0)
+}
+
+/// No likeness is too little.
+pub const ANYTHING: f32 = -1.0;
+/// How fast the background rises where all is louder, a frame: 2 dB a second. A guess.
+const RISE: f32 = 1.01;
+/// The least power, in samples squared, that there is: -56 dB below full scale.
+const SILENCE: f32 = 50.0 * 50.0;
+/// What has less than this times the background's power is nothing but background: 6 dB. A guess.
+const OVER: f32 = 4.0;
+
+/// The noise that a voice speaks before, by the least power of late. Where there is nothing else, a piece of it more or less
+/// is not missed, however unlike it is.
+#[derive(Debug, Default)]
+pub struct Background {
+    least: f32,
+    now: f32,
+}
+
+impl Background {
+    /// The next frame.
+    pub fn heard(&mut self, frame: &Frame) {
+        self.now = frame.iter().map(|sample| f32::from(*sample).powi(2)).sum::<f32>() / FRAME as f32;
+        self.least = self.now.min(self.least * RISE).max(SILENCE);
+    }
+
+    /// Whether that frame was nothing else.
+    pub fn is_all(&self) -> bool {
+        self.now < self.least * OVER
+    }
+}
+
+/// Cuts a piece of at most `most` samples out of `pcm`, if there is one that is not missed. Gives how many went. `alike`: how
+/// alike the piece and the next must be, 1 being the same.
+pub fn shorten(pcm: &mut Vec<i16>, most: usize, alike: f32) -> usize {
+    let Some(lag) = piece(pcm, most, alike) else { return 0 };
     // From the front on: what is fades into what is one piece later.
     let over = WINDOW.min(pcm.len() - lag);
     for n in 0..over {
@@ -32,9 +70,10 @@ pub fn shorten(pcm: &mut Vec<i16>, most: usize, hurry: bool) -> usize {
     lag
 }
 
-/// Says a piece of at most `most` samples of `pcm` twice, if there is one that is not noticed. Gives how many were added.
-pub fn lengthen(pcm: &mut Vec<i16>, most: usize, hurry: bool) -> usize {
-    let Some(lag) = piece(pcm, most, hurry) else { return 0 };
+/// Says a piece of at most `most` samples of `pcm` twice, if there is one that is not noticed. Gives how many were
+/// added.
+pub fn lengthen(pcm: &mut Vec<i16>, most: usize, alike: f32) -> usize {
+    let Some(lag) = piece(pcm, most, alike) else { return 0 };
     let over = WINDOW.min(pcm.len() - lag);
     let old: Vec<i16> = pcm.clone();
     pcm.truncate(lag);
@@ -46,17 +85,13 @@ pub fn lengthen(pcm: &mut Vec<i16>, most: usize, hurry: bool) -> usize {
 }
 
 /// The best length of a piece at the front of `pcm`.
-fn piece(pcm: &[i16], most: usize, hurry: bool) -> Option<usize> {
+fn piece(pcm: &[i16], most: usize, alike: f32) -> Option<usize> {
     let longest = most.min(*PIECES.end()).min(pcm.len().checked_sub(WINDOW)?);
     if longest < *PIECES.start() {
         return None;
     }
-    let power = pcm.iter().map(|sample| f32::from(*sample).powi(2)).sum::<f32>() / pcm.len() as f32;
-    if power < QUIET {
-        return Some(longest);
-    }
     let (lag, likeness) = best_lag_ahead(pcm, *PIECES.start()..=longest);
-    (likeness >= if hurry { ALIKE_IN_HURRY } else { ALIKE }).then_some(lag)
+    (likeness >= alike).then_some(lag)
 }
 
 /// The lag at which the front of `pcm` is most like what follows, and how like: 1 is the same.
@@ -108,8 +143,7 @@ pub fn fade(from: f32, to: f32, n: usize, of: usize) -> i16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::voice::FRAME;
-    use crate::voice::testing::{sample, tone};
+    use crate::voice::testing::{noise, sample, tone};
 
     /// Upward crossings of zero a second.
     fn pitch(samples: &[i16]) -> f64 {
@@ -129,7 +163,7 @@ mod tests {
                 let (mut out, mut changed) = (Vec::new(), 0);
                 for frame in whole.chunks(FRAME) {
                     let mut frame = frame.to_vec();
-                    changed += change(&mut frame, 160, false);
+                    changed += change(&mut frame, 160, ALIKE.0);
                     out.extend(frame);
                 }
                 assert!(changed > 1000, "{hz} Hz: {changed} samples");
@@ -141,26 +175,41 @@ mod tests {
     }
 
     #[test]
-    fn speech_can_be_stretched_often_enough() {
-        let (mut tries, mut done) = (0, 0);
-        for frame in sample().chunks_exact(FRAME) {
-            let mut shorter = frame.to_vec();
-            tries += 1;
-            done += usize::from(shorten(&mut shorter, 160, false) > 0);
+    fn the_more_there_is_to_make_good_the_more_often_speech_is_stretched() {
+        let said = sample();
+        let share = |micros: i64| {
+            let stretched = said.chunks_exact(FRAME).filter(|it| shorten(&mut it.to_vec(), 160, alike(micros)) > 0);
+            stretched.count() as f64 / (said.len() / FRAME) as f64
+        };
+        let shares = [5_000, 30_000, 100_000].map(share);
+        assert!(shares[0] > 0.2 && shares[1] > shares[0] && shares[2] > 0.75, "{shares:?}");
+    }
+
+    #[test]
+    fn background_is_told_from_speech() {
+        let (mut background, quiet) = (Background::default(), noise(1, 500.0, FRAME));
+        let quiet: Frame = quiet.try_into().expect("a frame");
+        let loud: Frame = tone(200.0, 8_000.0, FRAME).try_into().expect("a frame");
+        (0..300).for_each(|_| background.heard(&quiet));
+        assert!(background.is_all());
+        for _ in 0..50 {
+            background.heard(&loud);
+            assert!(!background.is_all(), "a second of speech");
         }
-        assert!(done * 3 > tries, "{done} of {tries}");
+        background.heard(&quiet);
+        assert!(background.is_all());
     }
 
     #[test]
     fn no_length_makes_it_panic() {
         for length in 0..400 {
             for most in [0, 31, 32, 160, 1000] {
-                for hurry in [false, true] {
+                for alike in [ANYTHING, ALIKE.1, ALIKE.0] {
                     let mut pcm = tone(150.0, 9000.0, length);
-                    let cut = shorten(&mut pcm, most, hurry);
+                    let cut = shorten(&mut pcm, most, alike);
                     assert_eq!(pcm.len() + cut, length);
                     assert!(cut <= most);
-                    let added = lengthen(&mut pcm, most, hurry);
+                    let added = lengthen(&mut pcm, most, alike);
                     assert_eq!(pcm.len(), length - cut + added);
                 }
             }

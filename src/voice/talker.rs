@@ -21,6 +21,9 @@ const TAIL: u32 = 4;
 const LOUD: f32 = 3.2e-5;
 /// Frames that are sent after a loud one: 240 ms, as with speech.
 const HANGOVER: u32 = 12;
+/// Frames that are sent after the last of a talkspurt: 0.4 s, with the detector's own hangover 0.6 s. So a pause between
+/// two phrases is heard as it is, and the listener knows what noise to go on with.
+const AFTER: u32 = 20;
 
 /// What a captured frame was.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,8 +47,8 @@ pub struct Talker {
     frame: u64,
     kept: [Kept; KEPT],
     due: bool,
-    /// Frames that are still sent because of a loud one.
-    loud: u32,
+    /// Frames that are still sent because of those before.
+    after: u32,
     /// Packets that are still to say that the talkspurt has ended.
     tail: u32,
 }
@@ -85,7 +88,7 @@ impl Talker {
             frame: KEPT as u64,
             kept: [Kept { frame: 0, length: 0, bytes: [0; MAX_PAYLOAD] }; KEPT],
             due: false,
-            loud: 0,
+            after: 0,
             tail: 0,
         }
     }
@@ -99,12 +102,13 @@ impl Talker {
     pub fn take(&mut self, pcm: Option<&Frame>, encode: bool) -> Turn {
         self.frame += 1;
         let speaking = pcm.is_some_and(|pcm| self.detector.hear(pcm));
-        self.loud = match pcm {
-            Some(pcm) if speech::power(pcm) > LOUD => HANGOVER,
-            Some(_) => self.loud.saturating_sub(1),
+        self.after = match pcm {
+            Some(_) if speaking => AFTER,
+            Some(pcm) if speech::power(pcm) > LOUD => self.after.saturating_sub(1).max(HANGOVER),
+            Some(_) => self.after.saturating_sub(1),
             None => 0,
         };
-        let sent = pcm.filter(|_| speaking || self.loud > 0);
+        let sent = pcm.filter(|_| self.after > 0);
         let slot = &mut self.kept[(self.frame % KEPT as u64) as usize];
         (slot.frame, slot.length) = (self.frame, 0);
         if let (Some(pcm), Some(encoder)) = (sent.filter(|_| encode), &mut self.encoder) {
