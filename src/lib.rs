@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! voice ─▶ wire ─▶ gossip ─▶ node ─▶ driver ─▶ program        api is known to node and driver,
-//!     │                        └──▶ sim                        audio to driver and program alone
-//!     └──▶ lab
+//!             │                └──▶ sim                        audio to driver, lab and program alone
+//!             └──▶ lab
 //! ```
 //!
 //! - [`api`]: the line protocol: commands, events, their schema

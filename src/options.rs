@@ -7,6 +7,8 @@ use argh::FromArgs;
 
 use crate::api::EventKind;
 use crate::api::arguments::MAX_NAME;
+use crate::lab::call::Setup;
+use crate::lab::options::VoiceLab;
 use crate::node::LogLevel;
 use crate::wire::limits::{MAX_HISTORY_BYTES, MAX_LINKS, MAX_LINKS_PER_ADDR, MAX_ROOMS, MAX_TARGETS};
 
@@ -138,6 +140,8 @@ pub enum Action {
     Schema(Schema),
     /// Compares two recordings.
     VoiceCompare(VoiceCompare),
+    /// Says and hears a recording over a virtual line.
+    VoiceLab(VoiceLab),
 }
 
 /// print the JSON Schema of the line protocol
@@ -206,6 +210,8 @@ pub enum Asked {
     Schema(Schema),
     /// Compare two recordings.
     VoiceCompare(VoiceCompare),
+    /// Say and hear a recording over a virtual line.
+    VoiceLab(VoiceLab, Box<Setup>),
     /// Run a node.
     Run(Box<Run>),
 }
@@ -249,6 +255,7 @@ pub fn read(args: &[String]) -> Result<Asked, String> {
             Err("--offset and --near take numbers".into())
         }
         Some(Action::VoiceCompare(files)) => Ok(Asked::VoiceCompare(files)),
+        Some(Action::VoiceLab(asked)) => asked.setup().map(|setup| Asked::VoiceLab(asked, Box::new(setup))),
         None => check(options).map(|run| Asked::Run(Box::new(run))),
     }
 }
@@ -398,6 +405,16 @@ mod tests {
             ("--port 0 --log loud", "debug"),
             ("--port 0 --max-links 0", "--max-links"),
             ("--port 0 --host nowhere.invalid", "--host"),
+            ("voice-lab a.wav", "out.wav"),
+            ("voice-lab a.wav b.wav --loss 95", "loss"),
+            ("voice-lab a.wav b.wav --loss NaN", "loss"),
+            ("voice-lab a.wav b.wav --delay -1", "--delay"),
+            ("voice-lab a.wav b.wav --delay 1e300", "--delay"),
+            ("voice-lab a.wav b.wav --jitter much", "storm:FROM-TO"),
+            ("voice-lab a.wav b.wav --codec mp3", "opus or pcm"),
+            ("voice-lab a.wav b.wav --repeats 3", "auto, 0, 1 or 2"),
+            ("voice-lab a.wav b.wav --warmup 1e9", "--warmup"),
+            ("voice-lab a.wav b.wav --card-drift 20000", "--card-drift"),
         ] {
             let error = read_line(line).expect_err(line);
             assert!(error.contains(word), "{line}: {error}");

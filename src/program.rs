@@ -45,7 +45,29 @@ pub fn run(args: &[String]) -> u8 {
                 exit => exit,
             },
         },
+        Ok(Asked::VoiceLab(asked, setup)) => {
+            let for_people = io::stdout().is_terminal() && !asked.json;
+            match crate::lab::run(&asked, &setup, for_people, show_progress()) {
+                Err(message) => complain(&message, EXIT_CANNOT_START),
+                Ok(text) => print(&text),
+            }
+        }
         Ok(Asked::Run(run)) => run_node(*run),
+    }
+}
+
+/// Shows how much of a long work is done, if stderr is a terminal.
+fn show_progress() -> impl FnMut(f64) {
+    let shown = io::stderr().is_terminal();
+    move |done| {
+        if shown {
+            // The line is written over, and in the end cleared.
+            let percent = (done * 100.0) as u32;
+            let _ = match done < 1.0 {
+                true => write!(io::stderr(), "\r{percent} %"),
+                false => write!(io::stderr(), "\r\x1b[K"),
+            };
+        }
     }
 }
 

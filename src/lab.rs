@@ -1,1 +1,0 @@
-//! One talker and one listener over a virtual line.
