@@ -20,6 +20,10 @@ demo-party *arguments:
 test *arguments:
     scripts/test {{ arguments }}
 
+# check the program that knows no sound devices
+no-audio:
+    scripts/no-audio-check
+
 # run what has to hold before a change is taken
 ci:
     .ci/run

@@ -6,7 +6,7 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::Duration;
 
-use super::clock::Clock;
+use super::clock::{Clock, now};
 use super::{Config, Event, MicSpec, Shared, SpeakerSpec, Warning, wav};
 use crate::voice::{CHUNK, CHUNK_TIME, Chunk, FRAME, FRAME_TIME, Frame, RATE};
 
@@ -18,6 +18,9 @@ const LEAD_IN: u32 = 25;
 /// How long an answer to `PlaybackDue` is waited for. A loop that is busy for a while costs nothing: files and pipes make
 /// it good, devices play silence by themselves. A guess, above any such while.
 const ANSWER_TIME: Duration = Duration::from_millis(200);
+
+/// Chunks that are asked for at once, at most: 160 ms. Fewer than the queue of events holds.
+pub const MAX_ASKED: usize = 32;
 
 /// A microphone that is open.
 pub enum Mic {
@@ -278,16 +281,18 @@ impl Speaker {
         match self {
             #[cfg(feature = "audio")]
             Self::Device(choice) => super::device::play(&choice, shared, to_play),
+            Self::None => discard(shared, ppm, to_play),
             mut other => {
                 let mut clock = Clock::new(CHUNK_TIME, ppm);
                 while !shared.stops() {
                     match clock.until_next() {
                         Some(wait) => thread::park_timeout(wait),
                         None => {
-                            let chunk = ask(shared, to_play);
-                            // What comes at the end only wakes it up.
-                            if !shared.stops() {
-                                other.play(shared, &chunk);
+                            let more = (1..MAX_ASKED).take_while(|_| clock.until_next().is_none()).count();
+                            ask(shared, to_play, 1 + more, |chunk| other.play(shared, chunk));
+                            if matches!(other, Self::None) {
+                                // Its file is full.
+                                return discard(shared, ppm, to_play);
                             }
                         }
                     }
@@ -320,14 +325,37 @@ impl Speaker {
     }
 }
 
-/// Asks for the next chunk. Silence, if the answer does not come in time.
-pub fn ask(shared: &Shared, to_play: &Receiver<Chunk>) -> Chunk {
+/// Plays to nobody: an audio frame at a time, so that it costs few wake-ups. What members say must be taken all the same.
+fn discard(shared: &Shared, ppm: f64, to_play: &Receiver<Chunk>) {
+    let mut clock = Clock::new(FRAME_TIME, ppm);
+    while !shared.stops() {
+        match clock.until_next() {
+            Some(wait) => thread::park_timeout(wait),
+            None => {
+                while to_play.try_recv().is_ok() {}
+                (0..FRAME / CHUNK).for_each(|_| _ = shared.tell(Event::PlaybackDue));
+            }
+        }
+    }
+}
+
+/// Asks for chunks, [`MAX_ASKED`] at most, and hands them on. Silence, for those that do not come in time. All are asked for at
+/// once: so a loop that comes round rarely is kept up with.
+pub fn ask(shared: &Shared, to_play: &Receiver<Chunk>, chunks: usize, mut take: impl FnMut(&Chunk)) {
     // Answers that came too late are of no use any more.
     while to_play.try_recv().is_ok() {}
-    if !shared.tell(Event::PlaybackDue) {
-        return [0; CHUNK];
+    let chunks = chunks.min(MAX_ASKED);
+    let asked = (0..chunks).take_while(|_| shared.tell(Event::PlaybackDue)).count();
+    let until = now() + ANSWER_TIME;
+    for n in 0..chunks {
+        let answer = || to_play.recv_timeout(until.saturating_duration_since(now())).ok();
+        let chunk = if n < asked { answer() } else { None };
+        // What comes at the end only wakes it up.
+        if shared.stops() {
+            return;
+        }
+        take(&chunk.unwrap_or([0; CHUNK]));
     }
-    to_play.recv_timeout(ANSWER_TIME).unwrap_or([0; CHUNK])
 }
 
 /// Runs something on a thread.

@@ -111,6 +111,8 @@ struct Core {
 
 /// How much is read at once, in bytes: one buffer for all links, since a link only keeps what is cut in two.
 const SCRATCH: usize = 64 << 10;
+/// The same in a call, in which a flood of text must not hold up voice for long. A guess.
+const SCRATCH_IN_CALL: usize = 16 << 10;
 
 /// Runs a node until it ends. Gives the exit code.
 pub fn run(

@@ -161,8 +161,10 @@ async fn read(this: Rc<Loop>, id: LinkId, stream: Rc<Async<TcpStream>>) {
         if let Err(e) = stream.readable().await {
             return this.handle(Input::Ended { link: id, error: Some(e.to_string()) });
         }
+        let most = if this.core.borrow().sound.is_some() { super::SCRATCH_IN_CALL } else { super::SCRATCH };
         let mut scratch = this.scratch.borrow_mut();
-        match stream.get_ref().read(&mut scratch) {
+        let room = scratch.get_mut(..most).unwrap_or_default();
+        match stream.get_ref().read(room) {
             Ok(0) => {
                 drop(scratch);
                 return this.handle(Input::Ended { link: id, error: None });

@@ -165,7 +165,7 @@ fn every_mistake_is_told_and_forgiven() {
         r#"{"cmd":"help","of":"\u001b[31mfly","id":15}"#,
         r#"{"cmd":"voice_leave","id":16}"#,
         r#"{"cmd":"voice_join","mic":"tone:high","id":17}"#,
-        r#"{"cmd":"voice_join","speaker":"/nowhere/x.wav","id":18}"#,
+        r#"{"cmd":"voice_join","speaker":"/dev/null/x.wav","id":18}"#,
         r#"{"cmd":"voice_gain","peer":"nobody","db":3,"id":19}"#,
         r#"{"cmd":"voice_gain","peer":"nobody","db":90,"id":20}"#,
         r#"{"cmd":"voice_join","id":21}"#,

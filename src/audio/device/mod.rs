@@ -139,7 +139,7 @@ pub fn play(choice: &Choice, shared: &Arc<Shared>, to_play: &Receiver<Chunk>) {
         }
         match clock.until_next() {
             Some(wait) => thread::park_timeout(wait),
-            None => drop(threads::ask(shared, to_play)),
+            None => threads::ask(shared, to_play, 1, |_| {}),
         }
     }
 }
@@ -148,7 +148,8 @@ fn play_stream(mut running: Running, mut into: Producer<f32>, shared: &Shared, t
     let Ok(mut resampler) = Resampler::new(RATE, running.rate, CHUNK) else { return End::Lost };
     let capacity = into.slots();
     let mut pace = Pace::new(running.rate);
-    let mut ready = Ready::new(CHUNK * running.rate as usize / RATE as usize, now());
+    let chunk = (CHUNK * running.rate as usize / RATE as usize).max(1);
+    let mut ready = Ready::new(chunk, now());
     loop {
         if let ControlFlow::Break(end) = goes_on(&mut running, &pace, shared) {
             return end;
@@ -159,11 +160,12 @@ fn play_stream(mut running: Running, mut into: Producer<f32>, shared: &Shared, t
             thread::park_timeout(WAIT);
             continue;
         }
-        let chunk = threads::ask(shared, to_play);
-        let samples = chunk.map(resample::to_f32);
-        resampler.push(&samples, |out| {
-            pace.add(out.len());
-            let _ = into.push_partial_slice(out);
+        let missing = wanted.saturating_sub(capacity - into.slots());
+        threads::ask(shared, to_play, missing.div_ceil(chunk), |samples| {
+            resampler.push(&samples.map(resample::to_f32), |out| {
+                pace.add(out.len());
+                let _ = into.push_partial_slice(out);
+            });
         });
     }
 }

@@ -1,5 +1,6 @@
 //! Calls: two and three nodes, over hops, over a bad line, with clocks that differ, in a keyed room.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use p2p_chat::sim::line::{Jitter, Settings};
@@ -7,8 +8,9 @@ use p2p_chat::voice::compare::level_db;
 use serde_json::json;
 
 use crate::support::middle::Middle;
+use crate::support::raw::{chat, framed};
 use crate::support::voice::*;
-use crate::support::{Node, TempDir, number};
+use crate::support::{Node, RawPeer, TempDir, number};
 
 /// Talks a file from one node to another over a line of two links, and gives what was said and what was heard.
 #[track_caller]
@@ -204,6 +206,51 @@ fn a_lossy_and_jittery_line_is_heard_through() {
     let found = is_heard(&said, &recorded(&heard));
     assert!(found.missing_ms() < 200.0, "{found:?}");
     assert!(found.level_db.abs() < 2.0, "{found:?}");
+}
+
+#[test]
+fn a_flood_of_text_does_not_drown_a_call() {
+    let dir = TempDir::new();
+    let said = [lead(), sentence()].concat();
+    let (mic, heard) = (dir.wav("mic.wav", &said), dir.path("heard.wav"));
+    let [mut alice, mut bob] = ["Alice", "Bob"].map(|name| Node::named(name, &["--events", "-message"]));
+    alice.link(&mut bob);
+    let mut floods: Vec<RawPeer> =
+        (0..3).map(|n| RawPeer::dial(&bob.addr(), &format!("10.0.0.{n}:5000"), "Flood")).collect();
+    bob.join_voice("none", &heard);
+    alice.join_voice(&mic, "none");
+    alice.reaches(&[&bob.id()]);
+    let stop = &AtomicBool::new(false);
+    let sent: usize = std::thread::scope(|scope| {
+        let threads: Vec<_> = floods.iter_mut().map(|peer| scope.spawn(|| flood(peer, stop))).collect();
+        alice.await_event("mic_ended", json!({}));
+        stop.store(true, Ordering::Relaxed);
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    let member = bob.member(&alice.id());
+    bob.ok(json!({ "cmd": "voice_leave" }));
+    let found = is_heard(&said, &recorded(&heard));
+    eprintln!(
+        "{sent} messages; {member}; {} ms are missing, delays {:.0} to {:.0} ms",
+        found.missing_ms(),
+        found.delay_quantile(0.0),
+        found.delay_quantile(1.0)
+    );
+    assert!(sent > 5_000, "{sent} messages");
+    assert!(found.missing_ms() < 200.0, "{found:?}");
+}
+
+/// Says as much as the node takes, until it is told to stop. Gives how many messages.
+fn flood(peer: &mut RawPeer, stop: &AtomicBool) -> usize {
+    let mut said = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let frames = (0..100).flat_map(|_| framed(chat("10.0.0.1:5000", "general", "flood").to_string().as_bytes()));
+        if !peer.try_send_bytes(&frames.collect::<Vec<u8>>()) {
+            break;
+        }
+        said += 100;
+    }
+    said
 }
 
 #[test]

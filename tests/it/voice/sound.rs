@@ -207,14 +207,14 @@ fn faulty(dir: &TempDir) -> Vec<(&'static str, String, &'static str)> {
     let fifo = dir.path("fifo.wav");
     assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo").success());
     vec![
-        ("mic", "/nowhere/x.wav".into(), "/nowhere/x.wav"),
+        ("mic", "/dev/null/x.wav".into(), "/dev/null/x.wav"),
         ("mic", text, "no WAV file"),
         ("mic", folder.clone(), "no file"),
         ("mic", fifo.clone(), "pipe:"),
         ("mic", format!("pipe:{precious}"), "no named pipe"),
-        ("mic", "pipe:/nowhere/pipe".into(), "/nowhere/pipe"),
+        ("mic", "pipe:/dev/null/pipe".into(), "/dev/null/pipe"),
         ("mic", "No Such Device".into(), "No Such Device"),
-        ("speaker", "/nowhere/x.wav".into(), "/nowhere/x.wav"),
+        ("speaker", "/dev/null/x.wav".into(), "/dev/null/x.wav"),
         ("speaker", folder, "no file"),
         ("speaker", fifo, "pipe:"),
         ("speaker", format!("pipe:{precious}"), "no named pipe"),
