@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use super::*;
 use crate::api::command::COMMANDS;
 use crate::api::event::WarningCode;
+use crate::voice::{CHUNK, Codec, FRAME, Packet, Report};
+use crate::wire::datagram;
 use crate::wire::limits::MAX_LINKS;
 
 /// How many runs; `CHAOS_RUNS` raises it, for a soak.
@@ -35,6 +37,13 @@ struct Chaos {
     next_link: u64,
     dials: Vec<DialId>,
     jobs: Vec<JobId>,
+    lists: Vec<JobId>,
+    /// Microphone and speaker are to be opened.
+    opening: bool,
+    /// Datagrams that it has sent: to be thrown back.
+    thrown: Vec<Vec<u8>>,
+    /// How often 5 ms were played, and datagrams taken.
+    played: u64,
     line: u64,
     replies: BTreeMap<u64, u32>,
     shown: BTreeMap<String, u32>,
@@ -82,6 +91,10 @@ impl Chaos {
             next_link: 0,
             dials: Vec::new(),
             jobs: Vec::new(),
+            lists: Vec::new(),
+            opening: false,
+            thrown: Vec::new(),
+            played: 0,
             line: 0,
             replies: BTreeMap::new(),
             shown: BTreeMap::new(),
@@ -121,11 +134,24 @@ impl Chaos {
                 Output::Close(link) => self.links.retain(|it| *it != link),
                 Output::Exit(_) => self.ended = true,
                 Output::Send { .. } | Output::HalfClose(_) | Output::Log(..) | Output::Complain(_) => {}
-                Output::Datagram { .. } | Output::StartAudio { .. } | Output::Play(_) | Output::StopAudio => {}
-                Output::ListDevices(_) => {}
+                Output::Datagram { to, bytes } => {
+                    assert!(to.port() != 0 && !to.ip().is_unspecified() && !to.ip().is_multicast());
+                    let bytes = match bytes {
+                        Bytes::Small(range) => self.out.bytes(&range).to_vec(),
+                        Bytes::Large(shared) => shared.to_vec(),
+                    };
+                    assert!(bytes.len() <= 1400, "a datagram of {} bytes", bytes.len());
+                    self.thrown.push(bytes);
+                }
+                Output::StartAudio { .. } => self.opening = true,
+                Output::StopAudio => self.opening = false,
+                Output::Play(chunk) => self.played += u64::from(chunk.len() == CHUNK),
+                Output::ListDevices(job) => self.lists.push(job),
             }
         }
         self.out.clear();
+        let excess = self.thrown.len().saturating_sub(50);
+        self.thrown.drain(..excess);
         let deadline = self.node.next_deadline();
         assert!(
             self.ended || deadline.is_none_or(|at| at > now.mono),
@@ -173,6 +199,13 @@ impl Chaos {
             json!({ "type": "chat", "id": id, "from": peer, "username": "q", "room": format!("r{peer}"), "msg": "[encrypted]",
                 "encrypted_msg": "AAAA", "ttl": 3, "ttl0": 9, "ts": 7, "meta": { "a": 1 } }),
             json!({ "type": "voice_mute_status", "id": id, "from": peer, "room": "general", "muted": true }),
+            json!({ "type": "voice_leave", "id": id, "from": peer, "username": "p", "room": "general", "ttl": 5 }),
+            self.voice_signal("voice_join", &id, &peer),
+            self.voice_signal("voice_join", &id, &peer),
+            self.voice_signal("voice_join", &id, &format!("far{id}")),
+            self.voice_signal("voice_leave", &id, &peer),
+            self.voice_signal("voice_mute_status", &id, &peer),
+            json!({ "type": "peer_list", "id": id, "from": peer, "peers": [] }),
             json!({ "type": "image", "id": id, "from": peer, "room": "general", "ttl": 4, "image_data": "x".repeat(9000) }),
             json!({ "type": "room_create", "id": id, "from": peer, "room": "x" }),
             json!({ "type": "ping", "id": id, "nonce": 7 }),
@@ -201,6 +234,121 @@ impl Chaos {
         [&length.to_be_bytes()[..], &body].concat()
     }
 
+    fn voice_signal(&mut self, kind: &str, id: &str, from: &str) -> Value {
+        let hosts =
+            ["10.0.0.1", "10.0.0.9", "127.0.0.1", "::1", "fe80::1", "::ffff:10.0.0.2", "0.0.0.0", "224.0.0.1", "x"];
+        let from = if self.below(10) == 0 { self.node.id().to_owned() } else { from.to_owned() };
+        let mut signal = json!({ "type": kind, "id": id, "from": from, "username": "p",
+            "room": self.pick(&["general", "general", "lounge"]), "udp_host": self.pick(&hosts),
+            "udp_port": self.pick(&[0, 7, 6000, 65_535, 65_536]), "muted": self.below(2) == 0, "ttl": 1 + self.below(32),
+            "ttl0": 32, "ts": "t" });
+        if self.below(3) > 0 {
+            let session = self.session();
+            signal["voice"] = json!({ "session": format!("{session:016x}"),
+                "codecs": if self.below(3) == 0 { json!([]) } else { json!(["opus", 7]) }, "muted": self.below(2) == 0 });
+        }
+        signal
+    }
+
+    /// A session: most of the time one that is known.
+    fn session(&mut self) -> u64 {
+        let known = self.node.voice.sessions();
+        let other = self.below(8) as u64;
+        self.pick(&known).filter(|_| other > 1).unwrap_or(other)
+    }
+
+    fn address(&mut self) -> SocketAddr {
+        match self.below(6) {
+            0 => SocketAddr::from(([0, 0, 0, 0, 0, 0xffff, 0x0a00, 1], 7)),
+            1 => SocketAddr::from(([0xfe80, 0, 0, 0, 0, 0, 0, 1], 6000)),
+            _ => SocketAddr::from(([10, 0, 0, self.below(10) as u8], [7, 6000][self.below(2)])),
+        }
+    }
+
+    /// A datagram: of any kind, from a member as often as not; or one that it has sent itself; and some are damaged.
+    fn datagram(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let (a, b, number) = (self.session(), self.session(), self.chance.next_u64());
+        let own = self.node.voice.sessions().first().copied().unwrap_or_default();
+        let id = format!("peer{}", self.below(6));
+        match self.below(8) {
+            0 => datagram::write_challenge(a, own, number, &mut bytes),
+            1 => datagram::write_echo(a, number, &mut bytes),
+            2 => {
+                let [expected, lost, bursts] = [0, 16, 32].map(|shift| (number >> shift) as u16);
+                datagram::write_report(
+                    a,
+                    if number % 4 > 0 { own } else { b },
+                    Report { expected, lost, bursts },
+                    &mut bytes,
+                );
+            }
+            3 => datagram::write_members(a, (0..number % 18).map(|n| ((number >> n) as u8, &*id)), &mut bytes),
+            4 | 5 => {
+                let payload: Vec<u8> =
+                    (0..number % 80).map(|n| if n == 0 { 9 << 3 } else { (number >> (n % 50)) as u8 }).collect();
+                let payload = if number.is_multiple_of(5) { vec![7; 640] } else { payload };
+                let codec = if payload.len() == 640 { Codec::Pcm } else { Codec::Opus };
+                let counter = if self.below(9) == 0 { number } else { self.now.as_millis() as u64 / 20 };
+                let packet = Packet { counter, frame: counter, codec, payload: &payload, repeats: [None; 2] };
+                datagram::Voice::write(a, &packet, number.is_multiple_of(3), None, &mut bytes);
+            }
+            6 => {
+                let sequence = if self.below(9) == 0 { u32::MAX } else { self.now.as_millis() as u32 / 20 };
+                let pcm = [(number >> 9) as i16; FRAME];
+                let header = (&datagram::cut("general"), &datagram::cut(&id));
+                datagram::Original::write(header, sequence, &pcm, None, &mut bytes);
+            }
+            _ => bytes = self.pick(&self.thrown.clone()).unwrap_or_default(),
+        }
+        match self.below(12) {
+            0 => bytes.truncate(self.below(bytes.len())),
+            1 => bytes.extend([9; 40]),
+            2 if !bytes.is_empty() => {
+                let at = self.below(bytes.len());
+                bytes[at] = self.below(256) as u8;
+            }
+            _ => {}
+        }
+        // What is echoed for us answers a challenge that went out, if it is changed to an echo.
+        if bytes.first() == Some(&2) && self.below(2) == 0 && bytes.len() == datagram::CHALLENGE {
+            let (to, nonce) = (bytes[9..17].to_vec(), bytes[17..].to_vec());
+            bytes = [&[3][..], &to, &nonce].concat();
+        }
+        bytes
+    }
+
+    /// What sound and datagrams bring.
+    fn voice_step(&mut self) {
+        match self.below(8) {
+            0 if self.opening => {
+                self.opening = self.below(4) == 0;
+                let opened = if self.below(4) == 0 { Err("no".to_owned()) } else { Ok(("m".into(), "s".into())) };
+                self.handle(Input::AudioOpened(opened));
+            }
+            1 => {
+                if let Some(job) = self.lists.pop() {
+                    self.handle(Input::Devices { job, devices: crate::api::result::Devices::default() });
+                }
+            }
+            2 => {
+                let level = [0, 3, 9000][self.below(3)];
+                let frame = std::array::from_fn(|n| ((n * n * 7919 % 200) as i16 - 100).saturating_mul(level / 100));
+                self.now += Duration::from_millis(20);
+                self.handle(Input::Captured(&frame));
+            }
+            3 => {
+                self.now += Duration::from_millis(5);
+                self.handle(Input::PlaybackDue);
+            }
+            4 if self.below(10) == 0 => self.handle(Input::MicEnded),
+            _ => {
+                let (from, bytes) = (self.address(), self.datagram());
+                self.handle(Input::Datagram { from, bytes: &bytes });
+            }
+        }
+    }
+
     fn command(&mut self) -> String {
         let examples: Vec<&str> = COMMANDS.iter().filter(|it| it.name != "exit").map(|it| it.example).collect();
         let mut command: Value = serde_json::from_str(self.pick(&examples).unwrap_or("{}")).expect("an example");
@@ -223,7 +371,8 @@ impl Chaos {
     }
 
     fn step(&mut self) {
-        match self.below(24) {
+        match self.below(40) {
+            24.. => self.voice_step(),
             0 => {
                 let link = self.new_link();
                 let addr = SocketAddr::from(([10, 0, 0, self.below(4) as u8], 7));
@@ -317,6 +466,9 @@ impl Chaos {
         assert!(held.waiting <= clients::MAX_ASYNC + 1);
         assert!(held.dial_targets <= limits::MAX_TARGETS);
         assert!(self.node.link_count() <= 2 * MAX_LINKS + limits::MAX_HANDSHAKES + limits::MAX_TARGETS);
+        for (what, held, bound) in self.node.voice.held() {
+            assert!(held <= bound, "seed {}: {held} {what}, at most {bound} may be", self.seed);
+        }
         assert!(self.replies.values().all(|n| *n == 1), "a line was answered twice");
         assert!(self.shown.values().all(|n| *n == 1), "a message was shown twice");
     }
@@ -324,7 +476,7 @@ impl Chaos {
 
 #[test]
 fn random_inputs_break_nothing() {
-    let (mut ends, mut shown, mut replies) = (0, 0, 0);
+    let (mut ends, mut shown, mut replies, mut played, mut taken) = (0, 0, 0, 0, 0);
     for seed in first()..first() + runs() {
         let mut chaos = Chaos::new(seed);
         for _ in 0..1500 {
@@ -345,6 +497,9 @@ fn random_inputs_break_nothing() {
         ends += 1;
         shown += chaos.shown.len();
         replies += chaos.replies.len();
+        played += chaos.played;
+        taken += chaos.node.counters.datagrams_received;
     }
+    assert!(played > 500 && taken > 200, "too little voice to tell: {played} chunks, {taken} datagrams");
     assert!(ends > 0 && shown > 500 && replies > 1000, "too little happened to tell: {shown} shown, {replies} replies");
 }

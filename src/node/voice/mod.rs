@@ -96,6 +96,7 @@ pub struct Call {
     defended: Instant,
     answers: u32,
     answers_since: Instant,
+    detections: receiving::Detections,
     star: star::Mixes,
 }
 
@@ -170,6 +171,32 @@ impl Voice {
         self.next_tick
     }
 
+    /// What is held, each with its bound: for tests of random lives.
+    #[cfg(test)]
+    pub fn held(&self) -> Vec<(&'static str, usize, usize)> {
+        use crate::wire::limits::{MAX_VOICE_KNOWN, MAX_VOICE_MEMBERS};
+        let mut held = self.roster.held();
+        held.extend([
+            ("members", self.roster.len(), MAX_VOICE_KNOWN),
+            ("gains", self.gains.len(), MAX_GAINS),
+            ("knocks", self.knocks.len(), star::MAX_KNOCKS),
+            ("device lists", self.device_lists.len(), super::clients::MAX_ASYNC + 1),
+        ]);
+        if let Some(call) = &self.call {
+            held.push(("streams", call.streams.len(), MAX_VOICE_MEMBERS));
+            held.extend(call.star.held());
+            held.extend(call.streams.values().flat_map(|stream| stream.star.held()));
+        }
+        held
+    }
+
+    /// The sessions that are known, our own first: for tests of random lives.
+    #[cfg(test)]
+    pub fn sessions(&self) -> Vec<u64> {
+        let others = self.roster.iter().filter_map(|(_, member)| member.session);
+        self.call.iter().map(|call| call.session).chain(others).collect()
+    }
+
     fn gain(&self, id: &str) -> f32 {
         self.gains.get(id).map_or(1.0, |db| 10_f64.powf(db / 20.0) as f32)
     }
@@ -226,10 +253,12 @@ impl Node {
             defended: now.mono.checked_sub(ANSWER_EVERY).unwrap_or(now.mono),
             answers: 0,
             answers_since: now.mono,
+            detections: receiving::Detections::default(),
             star: star::Mixes::default(),
         });
         self.announce(now, out);
         self.stir_voice(now);
+        self.voice_due(now, out);
     }
 
     /// Leaves voice, telling everyone.
@@ -242,7 +271,9 @@ impl Node {
             self.say_leave(now, out);
             out.push(Output::StopAudio);
             self.voice.call = None;
+            self.voice.knocks.clear();
             self.stir_voice(now);
+            self.voice_due(now, out);
         }
     }
 

@@ -5,16 +5,22 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::Stream;
 use super::challenges::plain;
 use crate::api::event::{Event, Speaking};
 use crate::node::{Node, Now, Outbox, Output};
 use crate::voice::speaker::Received;
-use crate::voice::{CHUNK, Chunk, Codec, FRAME, Frame, MAX_REPEATS, Packet};
+use crate::voice::{CHUNK, Chunk, Codec, FRAME, FRAME_TIME, Frame, MAX_REPEATS, Packet, speech};
 use crate::wire::datagram::{self, Datagram, Original, Voice, cut};
 use crate::wire::limits::VOICE_SOURCE_AFTER;
 
+/// Power below which nobody on level 1 begins to speak, full scale being 1: 55 dB below it. A guess.
+const QUIET: f32 = 3.2e-6;
+/// Frames of level 1 that are looked at for speech in the time of one; of more talkers at once it is their loudness that
+/// tells. A guess: more than speak at once.
+const MAX_DETECTIONS: u32 = 8;
 /// Frames that a packet may be older than the newest and still have been sent after a restart: 10 s.
 const OLD: u64 = 500;
 
@@ -109,7 +115,17 @@ impl Node {
             stream.heard = Some(now.mono);
         }
         stream.codec = Some(Codec::Pcm);
-        let spoke = received == Received::Taken && stream.detector.hear(&frame_of(&pcm));
+        let spoke = received == Received::Taken && {
+            let frame = frame_of(&pcm);
+            let power = speech::power(&frame);
+            if power < QUIET && !stream.speaking {
+                false
+            } else if call.detections.may_go(now.mono) {
+                stream.detector.hear(&frame)
+            } else {
+                power > QUIET
+            }
+        };
         if spoke {
             stream.spoke = Some(now.mono);
         }
@@ -227,9 +243,28 @@ impl Node {
     }
 }
 
+/// Counts the frames of level 1 that are looked at for speech: that costs more than all else about a datagram, and a crowd
+/// must not be able to make it cost without bound.
+#[derive(Debug, Default)]
+pub struct Detections {
+    since: Option<Instant>,
+    count: u32,
+}
+
+impl Detections {
+    /// Whether one more frame may be looked at; it is counted.
+    fn may_go(&mut self, now: Instant) -> bool {
+        if self.since.is_none_or(|since| now.duration_since(since) >= FRAME_TIME) {
+            (self.since, self.count) = (Some(now), 0);
+        }
+        self.count += 1;
+        self.count <= MAX_DETECTIONS
+    }
+}
+
 impl Stream {
     /// Whether a datagram of it came lately from an address of its own.
-    pub fn hears_directly(&self, now: std::time::Instant) -> bool {
+    pub fn hears_directly(&self, now: Instant) -> bool {
         self.heard.is_some_and(|at| now.duration_since(at) < VOICE_SOURCE_AFTER)
     }
 }

@@ -124,6 +124,17 @@ impl Roster {
         others.min_by_key(|(_, member)| member.said).map(|(id, _)| id.clone())
     }
 
+    /// What is held beside the members, each with its bound.
+    #[cfg(test)]
+    pub fn held(&self) -> Vec<(&'static str, usize, usize)> {
+        let longest = self.members.values().map(|member| member.join.len()).max().unwrap_or_default();
+        vec![
+            ("sessions", self.sessions.len(), self.members.len()),
+            ("ended sessions", self.ended.len(), MAX_ENDED),
+            ("bytes of a join", longest, crate::wire::limits::MAX_SIGNAL),
+        ]
+    }
+
     /// Takes in a join. `heard`: the member that is known by that id is being heard, and has not said this itself.
     pub fn join(&mut self, id: &Rc<str>, mut member: Member, heard: bool) -> Joined {
         if let Some(session) = member.session

@@ -42,6 +42,9 @@ const MAX_OWN: usize = FRAME * 5;
 /// A host that has not spoken for so long mixes nobody. A guess: longer than people leave each other waiting.
 const HOST_SPOKE: Duration = Duration::from_secs(30);
 
+/// Dials under way that only ask; others wait for them. A guess.
+pub const MAX_KNOCKS: usize = 16;
+
 /// What is known of a member of level 1 as a client or a host.
 #[derive(Debug, Default)]
 pub struct Client {
@@ -91,6 +94,12 @@ impl Mixes {
         }
     }
 
+    /// What is held, with its bound.
+    #[cfg(test)]
+    pub fn held(&self) -> [(&'static str, usize, usize); 2] {
+        [("samples to be mixed", self.own.len(), MAX_OWN), ("voices to be mixed", self.voices.len(), MAX_VOICE_MEMBERS)]
+    }
+
     /// What a member says in the chunk that is being played.
     pub fn played(&mut self, id: &Rc<str>, chunk: &Chunk) {
         if self.wanted && self.voices.len() < MAX_VOICE_MEMBERS {
@@ -103,6 +112,13 @@ impl Client {
     /// Whether we send it a mix in place of our own voice.
     pub const fn is_served(&self) -> bool {
         self.served
+    }
+
+    /// What is held, with its bound.
+    #[cfg(test)]
+    pub fn held(&self) -> [(&'static str, usize, usize); 2] {
+        let part = self.mix.as_ref().map_or(0, |mix| mix.part.len());
+        [("who knows a member", self.known.len(), MAX_VOICE_MEMBERS), ("part of a mix", part, FRAME)]
     }
 
     fn known_by(&self, id: &str, now: Instant) -> Option<u8> {
@@ -196,7 +212,8 @@ impl Node {
             call.star.own = VecDeque::new();
         }
         call.star.wanted = wanted;
-        asks.into_iter().for_each(|id| self.knock(&id, out));
+        let room = MAX_KNOCKS.saturating_sub(self.voice.knocks.len());
+        asks.into_iter().take(room).for_each(|id| self.knock(&id, out));
     }
 
     /// Whether a neighbour's link shows that it is the host of a star.
