@@ -314,3 +314,30 @@ fn a_forged_loopback_address_is_nobodys() {
     let to: Vec<String> = net.datagrams().iter().map(|(_, to, _)| to.to_string()).collect();
     assert!(!to.is_empty() && to.iter().all(|to| to == "10.77.0.1:6000"), "the link's own address alone: {to:?}");
 }
+
+#[test]
+fn a_member_is_found_where_its_datagrams_come_from() {
+    // Behind NAT it announces an address that nobody can reach; written as IPv6, one that everybody can.
+    for (seed, host) in [(18, "192.168.9.9"), (19, "::ffff:10.0.0.0")] {
+        let mut net = Net::new(seed, (ms(5), ms(5)));
+        let nodes: Vec<At> = (0..3)
+            .map(|i| {
+                net.node_with(&format!("n{i}"), |config| {
+                    if i == 0 {
+                        config.udp_host = host.parse().expect("an address");
+                    }
+                })
+            })
+            .collect();
+        nodes.windows(2).for_each(|pair| net.link(pair[0], pair[1]));
+        nodes.iter().for_each(|at| join(&mut net, *at));
+        idle(&mut net, &nodes, 150);
+        let heard = say_words(&mut net, &nodes, &[0]);
+        assert_heard(words(0).as_flattened(), &heard[2], &format!("from {host}"));
+        let heard = say_words(&mut net, &nodes, &[2]);
+        assert_heard(words(2).as_flattened(), &heard[0], &format!("to {host}"));
+        let to: Vec<String> = net.datagrams().iter().map(|it| it.1.to_string()).collect();
+        assert!(to.iter().filter(|to| to.starts_with("192.168")).count() <= 2 * 16, "asked in vain, and not for ever");
+        assert!(to.iter().all(|to| !to.contains("ffff")), "sent to in the one form");
+    }
+}

@@ -232,3 +232,25 @@ fn joins_that_name_what_is_no_address_are_refused() {
     net.say(old.peer, node, &long);
     assert_eq!(voice_peers(&mut net, node).len(), 0);
 }
+
+#[test]
+fn nodes_that_only_originals_join_speak_level_2_all_the_same() {
+    let mut net = Net::new(9, (ms(5), ms(5)));
+    let nodes: Vec<At> = (0..2).map(|i| net.node(&format!("n{i}"))).collect();
+    let relay = Original::alone(&mut net, 1);
+    for at in &nodes {
+        net.link_peer(relay.peer, *at, &relay.id, "relay");
+    }
+    nodes.iter().for_each(|at| join(&mut net, *at));
+    // It passes on what it does not know, with all its fields, and uses up a forward.
+    let passed: Vec<Value> = net.frames(relay.peer).iter().filter(|it| it["type"] == "voice_join").cloned().collect();
+    for mut frame in passed {
+        frame["ttl"] = json!(frame["ttl"].as_u64().expect("forwards") - 1);
+        let other = nodes.iter().find(|at| frame["from"] != net.at(**at).id()).copied().expect("another");
+        net.say(relay.peer, other, &frame);
+    }
+    idle(&mut net, &nodes, 100);
+    let heard = say_words(&mut net, &nodes, &[0]);
+    assert_heard(words(0).as_flattened(), &heard[1], "past the original");
+    assert_eq!(voice_peers(&mut net, nodes[1])[0]["codec"], "opus");
+}
