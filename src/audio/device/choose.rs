@@ -12,12 +12,12 @@ use cpal::{BufferSize, HostId, SampleFormat, StreamConfig, SupportedBufferSize};
 use super::super::Devices;
 use super::super::clock::now;
 
-/// What a microphone is asked to give at once, in parts of a second: 10 ms, half a frame of ours, so that no frame waits
-/// for the rest of a period.
-const INPUT_PERIODS: u32 = 200;
-/// What a speaker is asked to take at once, in parts of a second: 5 ms. PulseAudio keeps two of them ready, and so do
-/// the rings of ALSA; so each millisecond here is three from mouth to ear.
-const OUTPUT_PERIODS: u32 = 200;
+/// What a device is asked to give or take at once, in parts of a second: 5 ms, a quarter of a frame of ours. Each
+/// millisecond here is three from mouth to ear: a sound server keeps two periods, the ring one.
+const PERIODS: u32 = 200;
+/// The same without PulseAudio's own client: 10 ms. With less, ALSA's plugin that leads to a sound server runs dry when the
+/// machine is busy, and does not recover.
+const SLOW_PERIODS: u32 = 100;
 /// What cpal calls the host that is treated apart. Its id is there only on some systems.
 const PULSE: &str = "pulseaudio";
 /// How long cpal waits for a PulseAudio server that takes connections and does not speak.
@@ -212,7 +212,8 @@ pub fn config_of(device: &cpal::Device, input: bool) -> Option<(StreamConfig, Sa
         false => device.supported_output_configs().ok()?.find(simple),
     };
     let config = simple.map_or(liked, |range| range.with_sample_rate(rate));
-    let period = rate / if input { INPUT_PERIODS } else { OUTPUT_PERIODS };
+    let by_pulse = device.id().is_ok_and(|id| is_pulse(id.host()));
+    let period = rate / if by_pulse { PERIODS } else { SLOW_PERIODS };
     let buffer_size = match config.buffer_size() {
         SupportedBufferSize::Range { min, max } => BufferSize::Fixed(period.clamp(*min, (*max).max(*min))),
         SupportedBufferSize::Unknown => BufferSize::Default,
