@@ -40,6 +40,10 @@ run *arguments:
 bench *arguments:
     cargo bench --locked --bench node -- {{ arguments }}
 
+# measure voice
+bench-voice *arguments:
+    cargo bench --locked --bench sound -- {{ arguments }}
+
 # format the source
 fmt:
     cargo fmt
