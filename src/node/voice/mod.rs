@@ -117,6 +117,8 @@ struct Stream {
     speaking: bool,
     /// Level 2: the newest frame that has told whether it speaks.
     newest: u64,
+    /// Level 2, in a room with a key: the highest number that came sealed.
+    sealed: u64,
     /// When speech of it last came.
     spoke: Option<Instant>,
     /// When a datagram of it last came from an address of its own, and when last through another member.
@@ -141,6 +143,7 @@ impl Stream {
             codec: None,
             speaking: false,
             newest: 0,
+            sealed: 0,
             spoke: None,
             heard: None,
             relayed: None,

@@ -16,6 +16,8 @@ use crate::voice::{CHUNK, Chunk, Codec, FRAME, FRAME_TIME, Frame, MAX_REPEATS, P
 use crate::wire::datagram::{self, Datagram, Original, Voice, cut};
 use crate::wire::limits::VOICE_SOURCE_AFTER;
 
+/// Sealed voice that is older than the newest by more datagrams is a replay: two seconds of talking.
+const MAX_BEHIND: u64 = 100;
 /// Power below which nobody on level 1 begins to speak, full scale being 1: 55 dB below it. A guess.
 const QUIET: f32 = 3.2e-6;
 /// Frames of level 1 that are looked at for speech in the time of one; of more talkers at once it is their loudness that
@@ -56,7 +58,15 @@ impl Node {
         if stream.path.challenge_due(now.mono).is_some() {
             self.stir_voice(now);
         }
+        let sealed = self.voice_keys(&room).next().is_some();
         let stream = self.voice.call.as_mut()?.streams.get_mut(&id).filter(|_| believed)?;
+        if sealed {
+            // Its numbers are the member's own, and never go back in a session.
+            if stream.sealed.saturating_sub(voice.counter) > MAX_BEHIND {
+                return None;
+            }
+            stream.sealed = stream.sealed.max(voice.counter);
+        }
         let received = stream.speaker.receive(now.mono, &packet);
         if matches!(received, Received::Refused | Received::Duplicate) {
             return None;

@@ -129,6 +129,30 @@ fn a_forger_from_the_true_address_silences_nobody_for_long() {
 }
 
 #[test]
+fn nor_on_level_2() {
+    // From before the first true datagram on, and in pairs that confirm each other now and then.
+    let mut net = Net::new(13, (ms(8), ms(8)));
+    let nodes: Vec<At> = (0..2).map(|i| net.node(&format!("n{i}"))).collect();
+    net.link(nodes[0], nodes[1]);
+    nodes.iter().for_each(|at| join(&mut net, *at));
+    let (session, from) = (session_of(&net, nodes[0]), crate::sim::addr_of(nodes[0]));
+    net.forge(from, nodes[1], voice(session, u64::MAX / 2, 1, Codec::Pcm, &[0x11; 640]));
+    idle(&mut net, &nodes, 100);
+    let before = net.played(nodes[1]).len();
+    for (n, frame) in words(0).iter().enumerate() {
+        let counter = u64::MAX / 2 - 2 * (n as u64 / 50);
+        net.forge(from, nodes[1], voice(session, counter - 1, n as u64 + 6, Codec::Pcm, &[0x11; 640]));
+        if n == 100 {
+            net.forge(from, nodes[1], voice(session, counter, n as u64 + 6, Codec::Pcm, &[0x11; 640]));
+        }
+        talk(&mut net, &nodes, 1, |i, _| (i == 0).then_some(*frame));
+    }
+    idle(&mut net, &nodes, 25);
+    let it = compare(words(0).as_flattened(), &net.played(nodes[1])[before..]).expect("speech");
+    assert!(it.found() > 0.6, "{:.2} found", it.found());
+}
+
+#[test]
 fn replays_of_sealed_voice_from_the_true_address_are_dropped() {
     let key = crate::wire::room_key::RoomKey::for_test();
     let run = |replays: bool| {
