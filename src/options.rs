@@ -27,7 +27,7 @@ The whole protocol as a JSON Schema: {command_name} schema",
     error_code(0, "clean"),
     error_code(1, "an error inside"),
     error_code(2, "usage"),
-    error_code(3, "an address could not be bound, or a file named here not read"),
+    error_code(3, "an address could not be bound, or a file or device named here not opened"),
     error_code(5, "--check: a command failed, or frames were not delivered"),
     error_code(6, "stdout was closed")
 )]

@@ -17,7 +17,7 @@ use crate::wire::room_key::RoomKey;
 const EXIT_INTERNAL: u8 = 1;
 /// The exit code of wrong usage.
 const EXIT_USAGE: u8 = 2;
-/// The exit code when an address can't be bound, or a file not be read.
+/// The exit code when an address can't be bound, or a file or device not be opened.
 const EXIT_CANNOT_START: u8 = 3;
 
 /// Bytes of datagrams that may wait for the loop: 0.1 s of 64 members who all talk, 2 KiB of the kernel's a datagram, and

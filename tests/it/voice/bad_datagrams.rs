@@ -62,30 +62,32 @@ fn rubbish(mut chance: ChaCha8Rng, n: u64) -> (ChaCha8Rng, Vec<u8>) {
 
 #[test]
 fn a_call_goes_on_through_a_flood_of_rubbish() {
-    let dir = TempDir::new();
-    let said = [lead(), sentence()].concat();
-    let (mic, heard) = (dir.wav("mic.wav", &said), dir.path("heard.wav"));
-    let [mut alice, mut bob] = ["Alice", "Bob"].map(|name| Node::named(name, &[]));
-    alice.link(&mut bob);
-    bob.join_voice("none", &heard);
-    alice.join_voice(&mic, "none");
-    alice.reaches(&[&bob.id()]);
-    let to = text(bob.ready(), "udp").parse().expect("an address");
-    let (stop, mut chance) = (Arc::default(), Some(ChaCha8Rng::seed_from_u64(7)));
-    let flood = flood(to, &stop, move |n| {
-        let (after, bytes) = rubbish(chance.take().expect("it is put back"), n);
-        chance = Some(after);
-        bytes
+    in_time(|| {
+        let dir = TempDir::new();
+        let said = [lead(), sentence()].concat();
+        let (mic, heard) = (dir.wav("mic.wav", &said), dir.path("heard.wav"));
+        let [mut alice, mut bob] = ["Alice", "Bob"].map(|name| Node::named(name, &[]));
+        alice.link(&mut bob);
+        bob.join_voice("none", &heard);
+        alice.join_voice(&mic, "none");
+        alice.reaches(&[&bob.id()]);
+        let to = text(bob.ready(), "udp").parse().expect("an address");
+        let (stop, mut chance) = (Arc::default(), Some(ChaCha8Rng::seed_from_u64(7)));
+        let flood = flood(to, &stop, move |n| {
+            let (after, bytes) = rubbish(chance.take().expect("it is put back"), n);
+            chance = Some(after);
+            bytes
+        });
+        alice.await_event("mic_ended", json!({}));
+        let member = bob.member(&alice.id());
+        bob.ok(json!({ "cmd": "voice_leave" }));
+        stop.store(true, Ordering::Relaxed);
+        let sent = flood.join().unwrap();
+        assert!(sent > 2000, "{sent}");
+        assert!(bob.counter("datagrams_dropped") > sent / 2, "of {sent}");
+        assert!(number(&member, "received") > 100, "{member}");
+        is_clear(&said, &recorded(&heard));
     });
-    alice.await_event("mic_ended", json!({}));
-    let member = bob.member(&alice.id());
-    bob.ok(json!({ "cmd": "voice_leave" }));
-    stop.store(true, Ordering::Relaxed);
-    let sent = flood.join().unwrap();
-    assert!(sent > 2000, "{sent}");
-    assert!(bob.counter("datagrams_dropped") > sent / 2, "of {sent}");
-    assert!(number(&member, "received") > 100, "{member}");
-    is_clear(&said, &recorded(&heard));
 }
 
 #[test]
@@ -126,25 +128,27 @@ fn what_is_true_but_of_nobody_here_is_dropped() {
 
 #[test]
 fn a_forger_with_the_highest_number_silences_nobody() {
-    let dir = TempDir::new();
-    let heard = dir.path("heard.wav");
-    let mut node = Node::start(&[]);
-    let mut bob = Telephone::dial(&node, BOB, "Bob", None);
-    node.join_voice("none", &heard);
-    let to = bob.finds(&node);
-    bob.join("general");
-    node.await_event("voice_joined", json!({ "peer": BOB }));
-    let (stop, sent) = (Arc::default(), Arc::new(AtomicU64::new(0)));
-    let counted = Arc::clone(&sent);
-    let forger = flood(to, &stop, move |n| {
-        counted.store(n, Ordering::Relaxed);
-        datagram("general", BOB, u32::MAX - (n % 3) as u32, &tone(1000.0, 320), None)
+    in_time(|| {
+        let dir = TempDir::new();
+        let heard = dir.path("heard.wav");
+        let mut node = Node::start(&[]);
+        let mut bob = Telephone::dial(&node, BOB, "Bob", None);
+        node.join_voice("none", &heard);
+        let to = bob.finds(&node);
+        bob.join("general");
+        node.await_event("voice_joined", json!({ "peer": BOB }));
+        let (stop, sent) = (Arc::default(), Arc::new(AtomicU64::new(0)));
+        let counted = Arc::clone(&sent);
+        let forger = flood(to, &stop, move |n| {
+            counted.store(n, Ordering::Relaxed);
+            datagram("general", BOB, u32::MAX - (n % 3) as u32, &tone(1000.0, 320), None)
+        });
+        // The forger is first; then Bob speaks, from where he said that he is.
+        bob.until("forgeries were sent", |_| sent.load(Ordering::Relaxed) > 20);
+        bob.say(to, &[silence(0.2), sentence(), silence(0.5)].concat());
+        stop.store(true, Ordering::Relaxed);
+        forger.join().unwrap();
+        node.ok(json!({ "cmd": "voice_leave" }));
+        is_heard(&sentence(), &recorded(&heard));
     });
-    // The forger is first; then Bob speaks, from where he said that he is.
-    bob.until("forgeries were sent", |_| sent.load(Ordering::Relaxed) > 20);
-    bob.say(to, &[silence(0.2), sentence(), silence(0.5)].concat());
-    stop.store(true, Ordering::Relaxed);
-    forger.join().unwrap();
-    node.ok(json!({ "cmd": "voice_leave" }));
-    is_heard(&sentence(), &recorded(&heard));
 }

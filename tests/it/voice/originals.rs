@@ -50,45 +50,49 @@ impl Call {
 
 #[test]
 fn an_original_hears_and_is_heard() {
-    let mut call = Call::start(&[], None);
-    let silences = (silence(0.2), silence(0.5));
-    call.talk(&[silences.0.clone(), sentence()].concat(), &[silences.0, question(), silences.1].concat());
-    let id = call.node.id();
-    // PCM is what it was, to the bit but for the ends of a pipe's frames.
-    let found = is_clear(&sentence(), &call.bob.heard_of(&id));
-    assert!(found.likeness() > 0.999 && found.gaps.is_empty(), "{found:?}");
-    let member = call.node.member(BOB);
-    assert_eq!((&member["codec"], &member["addr"]), (&json!("pcm"), &json!(call.bob.udp().to_string())));
-    assert!(number(&member, "received") > 50 && number(&member, "lost") == 0, "{member}");
-    call.node.await_event("speaking", json!({ "peer": BOB, "speaking": true }));
-    call.node.await_event("speaking", json!({ "peer": BOB, "speaking": false }));
-    is_clear(&question(), &call.heard());
-    let leave = call.bob.peer.await_frame(&json!({ "type": "voice_leave" }));
-    assert_eq!((&leave["from"], &leave["room"]), (&json!(id), &json!("general")));
+    in_time(|| {
+        let mut call = Call::start(&[], None);
+        let silences = (silence(0.2), silence(0.5));
+        call.talk(&[silences.0.clone(), sentence()].concat(), &[silences.0, question(), silences.1].concat());
+        let id = call.node.id();
+        // PCM is what it was, to the bit but for the ends of a pipe's frames.
+        let found = is_clear(&sentence(), &call.bob.heard_of(&id));
+        assert!(found.likeness() > 0.999 && found.gaps.is_empty(), "{found:?}");
+        let member = call.node.member(BOB);
+        assert_eq!((&member["codec"], &member["addr"]), (&json!("pcm"), &json!(call.bob.udp().to_string())));
+        assert!(number(&member, "received") > 50 && number(&member, "lost") == 0, "{member}");
+        call.node.await_event("speaking", json!({ "peer": BOB, "speaking": true }));
+        call.node.await_event("speaking", json!({ "peer": BOB, "speaking": false }));
+        is_clear(&question(), &call.heard());
+        let leave = call.bob.peer.await_frame(&json!({ "type": "voice_leave" }));
+        assert_eq!((&leave["from"], &leave["room"]), (&json!(id), &json!("general")));
+    });
 }
 
 #[test]
 fn every_unmuted_frame_goes_to_an_original_speech_or_not() {
-    let mut call = Call::start(&[], None);
-    let id = call.node.id();
-    call.bob.forget();
-    call.bob.until("a second of silence came", |bob| bob.came_of(&id) > 50);
-    assert!(call.bob.heard_of(&id).iter().all(|&sample| sample == 0), "silence is sent as silence");
-    // Muted: a frame of zeros a second.
-    call.node.ok(json!({ "cmd": "voice_mute" }));
-    let mute = call.bob.peer.await_frame(&json!({ "type": "voice_mute_status", "from": id }));
-    assert_eq!((&mute["muted"], &mute["room"]), (&json!(true), &json!("general")));
-    call.bob.forget();
-    let feeding = feed(&call.dir.path("mic"), &sentence());
-    feeding.join().unwrap();
-    call.node.await_event("mic_ended", json!({}));
-    let came = call.bob.came_of(&id);
-    assert!((1..=6).contains(&came), "{came} datagrams in 3.3 s of being muted");
-    assert!(call.bob.heard_of(&id).iter().all(|&sample| sample == 0), "and nothing that was said");
-    call.node.ok(json!({ "cmd": "voice_unmute" }));
-    call.bob.forget();
-    call.talk(&question(), &[]);
-    is_clear(&question(), &call.bob.heard_of(&id));
+    in_time(|| {
+        let mut call = Call::start(&[], None);
+        let id = call.node.id();
+        call.bob.forget();
+        call.bob.until("a second of silence came", |bob| bob.came_of(&id) > 50);
+        assert!(call.bob.heard_of(&id).iter().all(|&sample| sample == 0), "silence is sent as silence");
+        // Muted: a frame of zeros a second.
+        call.node.ok(json!({ "cmd": "voice_mute" }));
+        let mute = call.bob.peer.await_frame(&json!({ "type": "voice_mute_status", "from": id }));
+        assert_eq!((&mute["muted"], &mute["room"]), (&json!(true), &json!("general")));
+        call.bob.forget();
+        let feeding = feed(&call.dir.path("mic"), &sentence());
+        feeding.join().unwrap();
+        call.node.await_event("mic_ended", json!({}));
+        let came = call.bob.came_of(&id);
+        assert!((1..=6).contains(&came), "{came} datagrams in 3.3 s of being muted");
+        assert!(call.bob.heard_of(&id).iter().all(|&sample| sample == 0), "and nothing that was said");
+        call.node.ok(json!({ "cmd": "voice_unmute" }));
+        call.bob.forget();
+        call.talk(&question(), &[]);
+        is_clear(&question(), &call.bob.heard_of(&id));
+    });
 }
 
 #[test]
@@ -111,123 +115,134 @@ fn its_numbers_never_go_back_not_even_over_leave_and_join() {
 
 #[test]
 fn a_keyed_room_is_sealed_as_the_original_seals() {
-    let dir = TempDir::new();
-    let key = dir.write("key", "correct horse\n");
-    let file = format!("general={key}");
-    let mut call = Call::start(&["--room-key-file", &file], Some(RoomKey::new("correct horse", "general")));
-    // The telephone opens what comes, or panics; and seals what it says.
-    call.talk(&sentence(), &[silence(0.2), question(), silence(0.5)].concat());
-    is_clear(&sentence(), &call.bob.heard_of(&call.node.id()));
-    // Without the key, and with another one, it is not heard.
-    let dropped = call.node.counter("datagrams_dropped");
-    let mut stranger = Telephone::dial(&call.node, CAROL, "Carol", Some(RoomKey::new("wrong horse", "general")));
-    stranger.join("general");
-    call.node.await_event("voice_joined", json!({ "peer": CAROL }));
-    stranger.say(call.to, &sentence()[..RATE / 2]);
-    call.node
-        .until(&json!({ "cmd": "status" }), |status| number(&status["counters"], "datagrams_dropped") >= dropped + 25);
-    is_clear(&question(), &call.heard());
+    in_time(|| {
+        let dir = TempDir::new();
+        let key = dir.write("key", "correct horse\n");
+        let file = format!("general={key}");
+        let mut call = Call::start(&["--room-key-file", &file], Some(RoomKey::new("correct horse", "general")));
+        // The telephone opens what comes, or panics; and seals what it says.
+        call.talk(&sentence(), &[silence(0.2), question(), silence(0.5)].concat());
+        is_clear(&sentence(), &call.bob.heard_of(&call.node.id()));
+        // Without the key, and with another one, it is not heard.
+        let dropped = call.node.counter("datagrams_dropped");
+        let mut stranger = Telephone::dial(&call.node, CAROL, "Carol", Some(RoomKey::new("wrong horse", "general")));
+        stranger.join("general");
+        call.node.await_event("voice_joined", json!({ "peer": CAROL }));
+        stranger.say(call.to, &sentence()[..RATE / 2]);
+        call.node.until(&json!({ "cmd": "status" }), |status| {
+            number(&status["counters"], "datagrams_dropped") >= dropped + 25
+        });
+        is_clear(&question(), &call.heard());
+    });
 }
 
 #[test]
 fn an_original_behind_nat_is_answered_where_it_comes_from() {
-    let mut call = Call::start(&[], None);
-    let id = call.node.id();
-    let announced = call.bob.udp();
-    // It speaks from the address that it announced, then from another one.
-    call.bob.say(call.to, &silence(0.1));
-    let moved = call.bob.move_out();
-    call.talk(&[silence(3.0), sentence()].concat(), &[silence(3.0), question(), silence(0.5)].concat());
-    let member = call.node.member(BOB);
-    assert_eq!(member["addr"], moved.to_string());
-    assert!(call.bob.ways(moved).1 > 100, "{:?}", call.bob.ways(moved));
-    assert!(call.bob.ways(announced).1 > 0);
-    is_clear(&sentence(), &call.bob.heard_of(&id));
-    is_clear(&question(), &call.heard());
+    in_time(|| {
+        let mut call = Call::start(&[], None);
+        let id = call.node.id();
+        let announced = call.bob.udp();
+        // It speaks from the address that it announced, then from another one.
+        call.bob.say(call.to, &silence(0.1));
+        let moved = call.bob.move_out();
+        call.talk(&[silence(3.0), sentence()].concat(), &[silence(3.0), question(), silence(0.5)].concat());
+        let member = call.node.member(BOB);
+        assert_eq!(member["addr"], moved.to_string());
+        assert!(call.bob.ways(moved).1 > 100, "{:?}", call.bob.ways(moved));
+        assert!(call.bob.ways(announced).1 > 0);
+        is_clear(&sentence(), &call.bob.heard_of(&id));
+        is_clear(&question(), &call.heard());
+    });
 }
 
 #[test]
 fn two_originals_are_heard_side_by_side_and_each_hears_the_node() {
-    let mut call = Call::start(&[], None);
-    // She listens where her id says, as all do but clients of a star: so she is known to speak to everyone by herself.
-    let door = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let id = door.local_addr().expect("it is bound").to_string();
-    let mut carol = Telephone::dial(&call.node, &id, "Carol", None);
-    carol.join("general");
-    call.node.await_event("voice_joined", json!({ "peer": id }));
-    // The mesh introduces them to each other.
-    call.bob.peer.await_frame(&json!({ "type": "voice_join", "from": id }));
-    let to = call.to;
-    let other = std::thread::spawn(move || {
-        carol.say(to, &[silence(3.0), question(), silence(0.5)].concat());
-        carol
+    in_time(|| {
+        let mut call = Call::start(&[], None);
+        // She listens where her id says, as all do but clients of a star: so she is known to speak to everyone by herself.
+        let door = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let id = door.local_addr().expect("it is bound").to_string();
+        let mut carol = Telephone::dial(&call.node, &id, "Carol", None);
+        carol.join("general");
+        call.node.await_event("voice_joined", json!({ "peer": id }));
+        // The mesh introduces them to each other.
+        call.bob.peer.await_frame(&json!({ "type": "voice_join", "from": id }));
+        let to = call.to;
+        let other = std::thread::spawn(move || {
+            carol.say(to, &[silence(3.0), question(), silence(0.5)].concat());
+            carol
+        });
+        call.talk(&sentence(), &[sentence(), silence(2.0)].concat());
+        let carol = other.join().unwrap();
+        for phone in [&call.bob, &carol] {
+            is_clear(&sentence(), &phone.heard_of(&call.node.id()));
+        }
+        is_clear(&[sentence(), silence(0.2), question()].concat(), &call.heard());
     });
-    call.talk(&sentence(), &[sentence(), silence(2.0)].concat());
-    let carol = other.join().unwrap();
-    for phone in [&call.bob, &carol] {
-        is_clear(&sentence(), &phone.heard_of(&call.node.id()));
-    }
-    is_clear(&[sentence(), silence(0.2), question()].concat(), &call.heard());
 }
 
 #[test]
 fn a_star_host_is_spoken_to_and_its_mix_is_heard() {
-    // The node is a client of the host: it dials. The host says all there is in one stream, in its own name.
-    let dir = TempDir::new();
-    let listener = RawListener::new();
-    let mut node = Node::named("Alice", &[]);
-    let connect = node.begin(json!({ "cmd": "connect", "addr": listener.addr() }));
-    let mut host = Telephone::over(listener.accept(BOB, "Host"), BOB, None);
-    assert_eq!(node.await_reply(&connect)["ok"], true);
-    node.join_voice(&format!("pipe:{}", dir.path("mic")), &dir.path("heard.wav"));
-    let to = host.finds(&node);
-    host.join("general");
-    // Another client of the host, known by its join alone: nothing goes there.
-    let other = Telephone::over(RawPeer::connect(&node.addr()), CAROL, None);
-    let mut join = other.join_frame();
-    join["udp_host"] = json!("127.0.0.2");
-    host.peer.send(&join);
-    node.await_event("voice_joined", json!({ "peer": CAROL }));
-    let feeding = feed(&dir.path("mic"), &sentence());
-    host.say(to, &[question(), silence(1.5)].concat());
-    feeding.join().unwrap();
-    node.await_event("mic_ended", json!({}));
-    is_clear(&sentence(), &host.heard_of(&node.id()));
-    node.ok(json!({ "cmd": "voice_leave" }));
-    is_clear(&question(), &recorded(&dir.path("heard.wav")));
-    assert_eq!(other.came_of(&node.id()), 0);
+    in_time(|| {
+        // The node is a client of the host: it dials. The host says all there is in one stream, in its own name.
+        let dir = TempDir::new();
+        let listener = RawListener::new();
+        let mut node = Node::named("Alice", &[]);
+        let connect = node.begin(json!({ "cmd": "connect", "addr": listener.addr() }));
+        let mut host = Telephone::over(listener.accept(BOB, "Host"), BOB, None);
+        assert_eq!(node.await_reply(&connect)["ok"], true);
+        node.join_voice(&format!("pipe:{}", dir.path("mic")), &dir.path("heard.wav"));
+        let to = host.finds(&node);
+        host.join("general");
+        // Another client of the host, known by its join alone: nothing goes there.
+        let other = Telephone::over(RawPeer::connect(&node.addr()), CAROL, None);
+        let mut join = other.join_frame();
+        join["udp_host"] = json!("127.0.0.2");
+        host.peer.send(&join);
+        node.await_event("voice_joined", json!({ "peer": CAROL }));
+        let feeding = feed(&dir.path("mic"), &sentence());
+        host.say(to, &[question(), silence(1.5)].concat());
+        feeding.join().unwrap();
+        node.await_event("mic_ended", json!({}));
+        is_clear(&sentence(), &host.heard_of(&node.id()));
+        node.ok(json!({ "cmd": "voice_leave" }));
+        is_clear(&question(), &recorded(&dir.path("heard.wav")));
+        assert_eq!(other.came_of(&node.id()), 0);
+    });
 }
 
 #[test]
 fn a_star_client_is_passed_on_to_those_whom_it_does_not_reach_and_hears_them() {
-    let dir = TempDir::new();
-    let mut host = Node::named("Host", &[]);
-    let mut far = Node::named("Far", &[]);
-    host.link(&mut far);
-    let mut client = Telephone::dial(&host, BOB, "Bob", None);
-    far.join_voice(&format!("pipe:{}", dir.path("far-mic")), &dir.path("far.wav"));
-    host.join_voice("none", &dir.path("host.wav"));
-    host.reaches(&[&far.id()]);
-    far.reaches(&[&host.id()]);
-    let to = client.finds(&host);
-    client.join("general");
-    for node in [&mut host, &mut far] {
-        node.await_event("voice_joined", json!({ "peer": BOB }));
-    }
-    // It talks to the host alone. It takes the others a second to say that they don't hear it.
-    let feeding = feed(&dir.path("far-mic"), &[silence(3.0), sentence()].concat());
-    client.say(to, &[silence(3.0), question(), silence(1.5)].concat());
-    feeding.join().unwrap();
-    far.await_event("mic_ended", json!({}));
-    // Whatever it plays comes from the host, in one stream.
-    assert_eq!(client.ways(client.udp()).0, [to]);
-    assert_eq!(client.came_of(&far.id()), 0);
-    let mix = client.heard_of(&host.id());
-    is_heard(&sentence(), &mix);
-    for (node, file) in [(&mut far, "far.wav"), (&mut host, "host.wav")] {
-        node.ok(json!({ "cmd": "voice_leave" }));
-        is_heard(&question(), &recorded(&dir.path(file)));
-    }
+    in_time(|| {
+        let dir = TempDir::new();
+        let mut host = Node::named("Host", &[]);
+        let mut far = Node::named("Far", &[]);
+        host.link(&mut far);
+        let mut client = Telephone::dial(&host, BOB, "Bob", None);
+        far.join_voice(&format!("pipe:{}", dir.path("far-mic")), &dir.path("far.wav"));
+        host.join_voice("none", &dir.path("host.wav"));
+        host.reaches(&[&far.id()]);
+        far.reaches(&[&host.id()]);
+        let to = client.finds(&host);
+        client.join("general");
+        for node in [&mut host, &mut far] {
+            node.await_event("voice_joined", json!({ "peer": BOB }));
+        }
+        // It talks to the host alone. It takes the others a second to say that they don't hear it.
+        let feeding = feed(&dir.path("far-mic"), &[silence(3.0), sentence()].concat());
+        client.say(to, &[silence(3.0), question(), silence(1.5)].concat());
+        feeding.join().unwrap();
+        far.await_event("mic_ended", json!({}));
+        // Whatever it plays comes from the host, in one stream.
+        assert_eq!(client.ways(client.udp()).0, [to]);
+        assert_eq!(client.came_of(&far.id()), 0);
+        let mix = client.heard_of(&host.id());
+        is_heard(&sentence(), &mix);
+        for (node, file) in [(&mut far, "far.wav"), (&mut host, "host.wav")] {
+            node.ok(json!({ "cmd": "voice_leave" }));
+            is_heard(&question(), &recorded(&dir.path(file)));
+        }
+    });
 }
 
 #[test]

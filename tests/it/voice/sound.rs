@@ -42,75 +42,81 @@ const TWICE: u64 = 250;
 
 #[test]
 fn a_speakers_file_is_whole_however_the_node_ends() {
-    let dir = TempDir::new();
-    let mut talker = endless_talker(&dir);
-    let names = ["exit", "eof", "sigterm", "sigint", "leave"];
-    let paths = names.map(|name| dir.path(&format!("{name}.wav")));
-    let mut listeners: Vec<Node> =
-        names.iter().zip(&paths).map(|(name, path)| listener_of(&mut talker, name, path)).collect();
-    for listener in &mut listeners {
-        has_come(listener, &talker, TWICE);
-    }
-    for (name, mut node) in names.into_iter().zip(listeners) {
-        match name {
-            "exit" => _ = node.begin(json!({ "cmd": "exit" })),
-            "eof" => node.close_stdin(),
-            "sigterm" => node.signal(Signal::TERM),
-            "sigint" => node.signal(Signal::INT),
-            _ => {
-                node.ok(json!({ "cmd": "voice_leave" }));
-                is_heard(&sentence(), &recorded(&dir.path("leave.wav")));
-                node.close_stdin();
-            }
+    in_time(|| {
+        let dir = TempDir::new();
+        let mut talker = endless_talker(&dir);
+        let names = ["exit", "eof", "sigterm", "sigint", "leave"];
+        let paths = names.map(|name| dir.path(&format!("{name}.wav")));
+        let mut listeners: Vec<Node> =
+            names.iter().zip(&paths).map(|(name, path)| listener_of(&mut talker, name, path)).collect();
+        for listener in &mut listeners {
+            has_come(listener, &talker, TWICE);
         }
-        talker.await_event("voice_left", json!({ "username": name }));
-        let output = node.await_end().exited(0);
-        assert!(output.bye()["undelivered"] == 0);
-    }
-    for path in &paths {
-        is_heard(&sentence(), &recorded(path));
-    }
-    assert!(talker.saw("mic_ended", json!({})).is_empty(), "what loops has no end");
-    assert!(talker.saw("speaking", json!({ "peer": talker.id(), "speaking": true })).len() >= 2);
+        for (name, mut node) in names.into_iter().zip(listeners) {
+            match name {
+                "exit" => _ = node.begin(json!({ "cmd": "exit" })),
+                "eof" => node.close_stdin(),
+                "sigterm" => node.signal(Signal::TERM),
+                "sigint" => node.signal(Signal::INT),
+                _ => {
+                    node.ok(json!({ "cmd": "voice_leave" }));
+                    is_heard(&sentence(), &recorded(&dir.path("leave.wav")));
+                    node.close_stdin();
+                }
+            }
+            talker.await_event("voice_left", json!({ "username": name }));
+            let output = node.await_end().exited(0);
+            assert!(output.bye()["undelivered"] == 0);
+        }
+        for path in &paths {
+            is_heard(&sentence(), &recorded(path));
+        }
+        assert!(talker.saw("mic_ended", json!({})).is_empty(), "what loops has no end");
+        assert!(talker.saw("speaking", json!({ "peer": talker.id(), "speaking": true })).len() >= 2);
+    });
 }
 
 #[test]
 fn a_second_call_writes_its_file_anew() {
-    let dir = TempDir::new();
-    let (mut alice, mut bob) = (Node::named("Alice", &[]), Node::named("Bob", &[]));
-    alice.link(&mut bob);
-    let heard = dir.path("heard.wav");
-    let pipe = dir.path("mic");
-    let mut calls = Vec::new();
-    for said in [question(), sentence()] {
-        bob.join_voice("none", &heard);
-        alice.join_voice(&format!("pipe:{pipe}"), "none");
-        alice.reaches(&[&bob.id()]);
-        feed(&pipe, &said).join().unwrap();
-        alice.await_event("mic_ended", json!({}));
-        bob.ok(json!({ "cmd": "voice_leave" }));
-        alice.ok(json!({ "cmd": "voice_leave" }));
-        calls.push(recorded(&heard));
-    }
-    is_clear(&question(), &calls[0]);
-    is_clear(&sentence(), &calls[1]);
-    is_not_heard(&question(), &calls[1]);
+    in_time(|| {
+        let dir = TempDir::new();
+        let (mut alice, mut bob) = (Node::named("Alice", &[]), Node::named("Bob", &[]));
+        alice.link(&mut bob);
+        let heard = dir.path("heard.wav");
+        let pipe = dir.path("mic");
+        let mut calls = Vec::new();
+        for said in [question(), sentence()] {
+            bob.join_voice("none", &heard);
+            alice.join_voice(&format!("pipe:{pipe}"), "none");
+            alice.reaches(&[&bob.id()]);
+            feed(&pipe, &said).join().unwrap();
+            alice.await_event("mic_ended", json!({}));
+            bob.ok(json!({ "cmd": "voice_leave" }));
+            alice.ok(json!({ "cmd": "voice_leave" }));
+            calls.push(recorded(&heard));
+        }
+        is_clear(&question(), &calls[0]);
+        is_clear(&sentence(), &calls[1]);
+        is_not_heard(&question(), &calls[1]);
+    });
 }
 
 #[test]
 fn of_a_node_that_is_killed_the_file_can_be_read_to_the_last_second() {
-    let dir = TempDir::new();
-    let mut talker = endless_talker(&dir);
-    let path = dir.path("heard.wav");
-    let mut listener = listener_of(&mut talker, "Listener", &path);
-    has_come(&mut listener, &talker, TWICE);
-    listener.kill();
-    let read = wav::read_16k_mono(Path::new(&path)).expect("a WAV file");
-    let promised = hound::WavReader::open(&path).expect("a WAV file").duration() as usize;
-    let there = (std::fs::metadata(&path).expect("a file").len() as usize - 44) / 2;
-    assert_eq!(read.len(), promised);
-    assert!(promised <= there && there < promised + RATE, "{promised} of {there} samples can be read");
-    is_heard(&sentence(), &read);
+    in_time(|| {
+        let dir = TempDir::new();
+        let mut talker = endless_talker(&dir);
+        let path = dir.path("heard.wav");
+        let mut listener = listener_of(&mut talker, "Listener", &path);
+        has_come(&mut listener, &talker, TWICE);
+        listener.kill();
+        let read = wav::read_16k_mono(Path::new(&path)).expect("a WAV file");
+        let promised = hound::WavReader::open(&path).expect("a WAV file").duration() as usize;
+        let there = (std::fs::metadata(&path).expect("a file").len() as usize - 44) / 2;
+        assert_eq!(read.len(), promised);
+        assert!(promised <= there && there < promised + RATE, "{promised} of {there} samples can be read");
+        is_heard(&sentence(), &read);
+    });
 }
 
 #[test]
@@ -130,27 +136,29 @@ fn a_full_disk_ends_the_file_and_not_the_call() {
 
 #[test]
 fn a_pipe_is_read_by_whoever_comes_and_goes_as_fast_as_they_like() {
-    let dir = TempDir::new();
-    let mut talker = endless_talker(&dir);
-    let path = dir.path("speaker");
-    let mut listener = listener_of(&mut talker, "Listener", &format!("pipe:{path}"));
-    has_come(&mut listener, &talker, 20);
-    // Nobody has read so far. Somebody comes, reads a little and goes.
-    let mut some = [0; 6400];
-    std::fs::File::open(&path).expect("a pipe").read_exact(&mut some).expect("sound");
-    // Somebody comes and reads nothing for long, and then on.
-    let came = number(&listener.member(&talker.id()), "received");
-    let slow = open_idle(&path);
-    has_come(&mut listener, &talker, came + TWICE);
-    let reader = listen(&path);
-    drop(slow);
-    has_come(&mut listener, &talker, came + 2 * TWICE);
-    listener.ok(json!({ "cmd": "voice_leave" }));
-    let heard = reader.join().unwrap();
-    is_heard(&sentence(), &heard);
-    // A pipe that nobody reads any more does not hold up the end.
-    listener.join_voice("none", &format!("pipe:{path}"));
-    listener.finish().exited(0);
+    in_time(|| {
+        let dir = TempDir::new();
+        let mut talker = endless_talker(&dir);
+        let path = dir.path("speaker");
+        let mut listener = listener_of(&mut talker, "Listener", &format!("pipe:{path}"));
+        has_come(&mut listener, &talker, 20);
+        // Nobody has read so far. Somebody comes, reads a little and goes.
+        let mut some = [0; 6400];
+        std::fs::File::open(&path).expect("a pipe").read_exact(&mut some).expect("sound");
+        // Somebody comes and reads nothing for long, and then on.
+        let came = number(&listener.member(&talker.id()), "received");
+        let slow = open_idle(&path);
+        has_come(&mut listener, &talker, came + TWICE);
+        let reader = listen(&path);
+        drop(slow);
+        has_come(&mut listener, &talker, came + 2 * TWICE);
+        listener.ok(json!({ "cmd": "voice_leave" }));
+        let heard = reader.join().unwrap();
+        is_heard(&sentence(), &heard);
+        // A pipe that nobody reads any more does not hold up the end.
+        listener.join_voice("none", &format!("pipe:{path}"));
+        listener.finish().exited(0);
+    });
 }
 
 #[test]
@@ -168,34 +176,36 @@ fn pipes_that_nobody_writes_or_reads_are_silence() {
 
 #[test]
 fn a_file_of_any_rate_is_said_at_its_pitch() {
-    let dir = TempDir::new();
-    let mic = dir.path("mic.wav");
-    let said = [lead(), sentence()].concat();
-    let spec = hound::WavSpec {
-        channels: 2,
-        sample_rate: 44_100,
-        bits_per_sample: 24,
-        sample_format: hound::SampleFormat::Int,
-    };
-    let mut writer = hound::WavWriter::create(&mic, spec).expect("a file");
-    let samples: Vec<f32> = said.iter().map(|&sample| resample::to_f32(sample)).collect();
-    resample::Stream::new(16_000, 44_100, 160).expect("a rate").push(&samples, |out| {
-        for sample in out {
-            // All of it in one ear.
-            writer.write_sample((sample * 8_388_607.0) as i32).expect("written");
-            writer.write_sample(0).expect("written");
-        }
+    in_time(|| {
+        let dir = TempDir::new();
+        let mic = dir.path("mic.wav");
+        let said = [lead(), sentence()].concat();
+        let spec = hound::WavSpec {
+            channels: 2,
+            sample_rate: 44_100,
+            bits_per_sample: 24,
+            sample_format: hound::SampleFormat::Int,
+        };
+        let mut writer = hound::WavWriter::create(&mic, spec).expect("a file");
+        let samples: Vec<f32> = said.iter().map(|&sample| resample::to_f32(sample)).collect();
+        resample::Stream::new(16_000, 44_100, 160).expect("a rate").push(&samples, |out| {
+            for sample in out {
+                // All of it in one ear.
+                writer.write_sample((sample * 8_388_607.0) as i32).expect("written");
+                writer.write_sample(0).expect("written");
+            }
+        });
+        writer.finalize().expect("closed");
+        let heard = dir.path("heard.wav");
+        let (mut alice, mut bob) = (Node::named("Alice", &[]), Node::named("Bob", &[]));
+        alice.link(&mut bob);
+        bob.join_voice("none", &heard);
+        alice.join_voice(&mic, "none");
+        alice.await_event("mic_ended", json!({}));
+        bob.ok(json!({ "cmd": "voice_leave" }));
+        let level = is_heard(&said, &recorded(&heard)).level_db;
+        assert!((level + 6.0).abs() < 1.5, "half of it: {level} dB");
     });
-    writer.finalize().expect("closed");
-    let heard = dir.path("heard.wav");
-    let (mut alice, mut bob) = (Node::named("Alice", &[]), Node::named("Bob", &[]));
-    alice.link(&mut bob);
-    bob.join_voice("none", &heard);
-    alice.join_voice(&mic, "none");
-    alice.await_event("mic_ended", json!({}));
-    bob.ok(json!({ "cmd": "voice_leave" }));
-    let level = is_heard(&said, &recorded(&heard)).level_db;
-    assert!((level + 6.0).abs() < 1.5, "half of it: {level} dB");
 }
 
 /// Things that are no microphone and no speaker, with a word that is said of each.
