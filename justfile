@@ -40,9 +40,9 @@ run *arguments:
 bench *arguments:
     cargo bench --locked --bench node -- {{ arguments }}
 
-# measure voice
+# measure voice: under loss and jitter (--help for the options), then over real sound
 bench-voice *arguments:
-    cargo bench --locked --bench sound -- {{ arguments }}
+    cargo bench --locked --bench voice -- {{ arguments }}; voice=$?; cargo bench --locked --bench sound && exit $voice
 
 # format the source
 fmt:
