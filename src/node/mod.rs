@@ -417,6 +417,8 @@ fn limits_of(config: &Config) -> crate::api::event::Limits {
         history_bytes: config.history_bytes,
         wait_events: clients::MAX_LOG_EVENTS,
         queue_lines: clients::MAX_QUEUE_LINES,
+        voice_members_per_room: limits::MAX_VOICE_MEMBERS,
+        voice_members: limits::MAX_VOICE_KNOWN,
     }
 }
 

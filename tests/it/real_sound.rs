@@ -10,7 +10,7 @@ use p2p_chat::voice::compare::{Comparison, compare};
 use serde_json::json;
 
 use crate::support::pulse::{Pulse, is_skipped};
-use crate::support::{Node, list, text};
+use crate::support::{Node, TempDir, list, text};
 
 /// The options of a node with the system's devices, which a test's node has not by itself.
 const DEFAULTS: [&str; 4] = ["--mic", "default", "--speaker", "default"];
@@ -178,9 +178,13 @@ fn without_any_device_voice_is_joined_all_the_same_and_alsa_keeps_still() {
         return;
     }
     // ALSA with all its plugins, none of which leads anywhere.
-    let nothing = "exec env -u PULSE_SERVER XDG_RUNTIME_DIR=/nowhere HOME=/nowhere \
-                   ALSA_CONFIG_PATH=/usr/share/alsa/alsa.conf \"$@\"";
-    let mut node = Node::shell(nothing, &DEFAULTS);
+    let dir = TempDir::new();
+    let home = dir.path("home");
+    let nothing = format!(
+        "exec env -u PULSE_SERVER XDG_RUNTIME_DIR='{home}' HOME='{home}' \
+         ALSA_CONFIG_PATH=/usr/share/alsa/alsa.conf \"$@\""
+    );
+    let mut node = Node::shell(&nothing, &DEFAULTS);
     let joined = node.ok(json!({ "cmd": "voice_join" }));
     node.await_event("warning", json!({ "code": "no_device" }));
     if !Path::new("/dev/snd").exists() {

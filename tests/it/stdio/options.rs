@@ -29,7 +29,8 @@ fn the_first_line_tells_what_a_frontend_needs() {
     assert_eq!(node.username(), format!("user-{}", port("tcp")));
     assert!(uuid::Uuid::parse_str(&node.id()).is_ok());
     let limits = json!({ "line_bytes": 1 << 20, "text_bytes": 64 << 10, "name_bytes": 64, "meta_bytes": 1024,
-        "links": 64, "rooms": 1024, "history_per_room": 1000, "wait_events": 10_000, "queue_lines": 8192 });
+        "links": 64, "rooms": 1024, "history_per_room": 1000, "wait_events": 10_000, "queue_lines": 8192,
+        "voice_members_per_room": 64, "voice_members": 1024 });
     assert!(has_fields(&ready["limits"], &limits), "{ready}");
     assert!(ready["features"].as_array().is_some_and(|features| features.contains(&json!("text"))));
 }
