@@ -159,7 +159,7 @@ pub struct Schema {
     subcommand,
     name = "voice-compare",
     note = "Both are WAV files of any rate. What was said is cut into pieces of 0.2 s; those with speech in them are looked for in what was
-heard. It is the same speech if four fifths of them are found there.
+heard. It is the same speech if enough of them are found there.
 
 Prints a JSON object; on a terminal a drawing and a few words instead.",
     error_code(0, "it is the same speech"),
@@ -191,6 +191,10 @@ pub struct VoiceCompare {
     /// about how much later it was heard, in milliseconds: for one voice among others, whose place loudness does not tell
     #[argh(option, arg_name = "ms")]
     pub near: Option<f64>,
+
+    /// how many percent of the pieces must be found for it to be the same speech (80)
+    #[argh(option, default = "80.0", arg_name = "percent")]
+    pub found: f64,
 
     /// draw on stdout even if it is no terminal
     #[argh(switch)]
@@ -253,6 +257,9 @@ pub fn read(args: &[String]) -> Result<Asked, String> {
         Some(Action::Schema(schema)) => Ok(Asked::Schema(schema)),
         Some(Action::VoiceCompare(files)) if !(files.offset.is_finite() && files.near.is_none_or(f64::is_finite)) => {
             Err("--offset and --near take numbers".into())
+        }
+        Some(Action::VoiceCompare(files)) if !(0.0..=100.0).contains(&files.found) => {
+            Err("--found is from 0 to 100".into())
         }
         Some(Action::VoiceCompare(files)) => Ok(Asked::VoiceCompare(files)),
         Some(Action::VoiceLab(asked)) => asked.setup().map(|setup| Asked::VoiceLab(asked, Box::new(setup))),

@@ -27,6 +27,8 @@ pub struct Pair {
     pub found: Comparison,
     /// What is taken off the delay, in ms.
     pub offset_ms: f64,
+    /// The share of the pieces that must be found for it to be the same speech.
+    pub least: f64,
 }
 
 /// What is printed for programs. Numbers that can't be told are null.
@@ -66,7 +68,7 @@ pub fn run(files: &VoiceCompare, is_terminal: bool) -> Result<(String, bool), St
         None => compare(&said, &heard),
     };
     let found = found.ok_or_else(|| format!("{}: nothing is said in it", files.said))?;
-    let pair = Pair { said, heard, found, offset_ms: files.offset };
+    let pair = Pair { said, heard, found, offset_ms: files.offset, least: files.found / 100.0 };
     if let Some(path) = &files.svg {
         let picture = svg::draw(&pair, &files.title);
         std::fs::write(path, picture).map_err(|e| format!("--svg {path}: {e}"))?;
@@ -79,14 +81,14 @@ pub fn run(files: &VoiceCompare, is_terminal: bool) -> Result<(String, bool), St
         text += &to_json(&pair.figures());
         text.push('\n');
     }
-    Ok((text, pair.found.is_same()))
+    Ok((text, pair.is_same()))
 }
 
 impl Pair {
     fn figures(&self) -> Figures {
         let delay = |share| known(self.found.delay_quantile(share) - self.offset_ms, 10.0);
         Figures {
-            same: self.found.is_same(),
+            same: self.is_same(),
             found: round(self.found.found(), 1000.0),
             pieces: self.found.pieces.len(),
             likeness: round(self.found.likeness(), 1000.0),
@@ -104,6 +106,11 @@ impl Pair {
             said_s: round(self.seconds(), 1000.0),
             heard_s: round(seconds(self.heard.len()), 1000.0),
         }
+    }
+
+    /// Whether it is the same speech.
+    pub fn is_same(&self) -> bool {
+        self.found.found() >= self.least
     }
 
     /// How long the saying took, in seconds.
@@ -217,7 +224,7 @@ mod tests {
     fn pair() -> Pair {
         let (said, heard) = with_a_gap();
         let found = compare(&said, &heard).expect("speech");
-        Pair { said, heard, found, offset_ms: 60.0 }
+        Pair { said, heard, found, offset_ms: 60.0, least: 0.8 }
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub fn draw(pair: &Pair, colour: bool) -> String {
     for line in waveform(&heard) {
         put(&mut text, &line, |n| if is(&missing, n) { ink.bad } else { ink.heard }, &ink);
     }
-    let (verdict, mark) = match pair.found.is_same() {
+    let (verdict, mark) = match pair.is_same() {
         true => (ink.heard, "✓ the same speech"),
         false => (ink.bad, "✗ not the same speech"),
     };
