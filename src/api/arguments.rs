@@ -278,6 +278,9 @@ pub struct VoiceJoinArgs {
     pub mic: Option<String>,
     /// The speaker, as `--speaker` has it.
     pub speaker: Option<String>,
+    /// Whether to join muted, as push to talk does.
+    #[serde(default)]
+    pub muted: bool,
 }
 
 /// `voice_peers`: who is in the voice of a room.

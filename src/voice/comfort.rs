@@ -13,12 +13,16 @@ use super::made::Made;
 const SAMPLES: usize = 80_000;
 /// The last of them fade: 2 s.
 const FADING: usize = 32_000;
+/// The same for who has muted: 0.1 s.
+const FADING_FAST: usize = 1_600;
+
 /// Makes the noise of a pause.
 #[derive(Debug, Default)]
 pub struct Comfort {
     made: Made,
-    /// Samples that are still to come.
+    /// Samples that are still to come, and how many of the last of them fade.
     left: usize,
+    fading: usize,
 }
 
 impl Comfort {
@@ -30,7 +34,7 @@ impl Comfort {
     /// A talkspurt is over. False if this decoder can't make noise.
     pub fn begin(&mut self, decoder: Option<&mut Box<dyn Decoder>>) -> bool {
         self.made.clear();
-        self.left = if self.made.fill(&mut [0], decoder) { SAMPLES } else { 0 };
+        (self.left, self.fading) = (if self.made.fill(&mut [0], decoder) { SAMPLES } else { 0 }, FADING);
         self.left > 0
     }
 
@@ -40,10 +44,18 @@ impl Comfort {
             return;
         }
         for sample in out {
-            if self.left < FADING {
-                *sample = (f32::from(*sample) * self.left as f32 / FADING as f32) as i16;
+            if self.left < self.fading {
+                *sample = (f32::from(*sample) * self.left as f32 / self.fading as f32) as i16;
             }
             self.left = self.left.saturating_sub(1);
+        }
+    }
+
+    /// Fades at once, unless it does already.
+    pub fn fade(&mut self) {
+        if self.left > self.fading {
+            self.fading = FADING_FAST;
+            self.left = self.left.min(FADING_FAST);
         }
     }
 
@@ -99,6 +111,24 @@ mod tests {
         let steps: Vec<f64> = out[48_000..80_000].chunks(8_000).map(level_db).collect();
         assert!(steps.windows(2).all(|pair| pair[1] < pair[0]), "{steps:?}");
         assert!(out[80_000..].iter().all(|sample| *sample == 0));
+    }
+
+    #[test]
+    fn who_has_muted_is_silent_soon() {
+        let mut decoder = after_noise(600.0);
+        let mut comfort = Comfort::new();
+        assert!(comfort.begin(Some(&mut decoder)));
+        let mut out = vec![0; 16_000];
+        for (n, chunk) in out.chunks_mut(80).enumerate() {
+            if n == 100 {
+                comfort.fade();
+            }
+            comfort.fill(chunk, Some(&mut decoder));
+        }
+        assert!(level_db(&out[..8_000]) > -50.0);
+        let fading: Vec<f64> = out[8_000..9_600].chunks(400).map(level_db).collect();
+        assert!(fading.windows(2).all(|pair| pair[1] < pair[0]), "{fading:?}");
+        assert!(out[9_600..].iter().all(|sample| *sample == 0));
     }
 
     #[test]

@@ -16,6 +16,8 @@ const SEARCH: usize = 4000;
 const SEARCH_NEAR: usize = 8000;
 /// One sample of so many is taken for the first search: 4 kHz holds the voice's pitch and its first formants.
 const COARSE: usize = 4;
+/// The pole of that filter: 1 - 2π 100 Hz / 16 kHz.
+const HUM_POLE: f32 = 0.96;
 /// Seconds of what was said that the rough place is found by, and how far it may lie off: bounds of the work.
 const ROUGH_SECONDS: usize = 60;
 /// A chunk so much below the loudest, in dB, is not counted as speech.
@@ -124,6 +126,7 @@ pub fn compare_near(said: &[i16], heard: &[i16], delay_ms: f64) -> Option<Compar
 }
 
 fn measure(said: &[i16], heard: &[i16], near: Option<isize>) -> Option<Comparison> {
+    let (said, heard) = (&without_hum(said)[..], &without_hum(heard)[..]);
     let (levels, came) = (levels(said), levels(heard));
     let loudest = levels.iter().copied().fold(f64::MIN, f64::max);
     let least = (loudest - SPEECH_BELOW).max(SPEECH_LEAST);
@@ -154,6 +157,18 @@ fn measure(said: &[i16], heard: &[i16], near: Option<isize>) -> Option<Compariso
     comparison.level_db = level_change(said, heard, &comparison);
     comparison.gaps = gaps(&levels, heard, &comparison, least);
     Some(comparison)
+}
+
+/// What is above 100 Hz or so, by a filter of one pole: a codec need not keep a hum or a constant, and neither is speech.
+fn without_hum(samples: &[i16]) -> Vec<i16> {
+    let (mut before, mut out) = (0.0, 0.0);
+    let filtered = samples.iter().map(|sample| {
+        let sample = f32::from(*sample);
+        out = sample - before + HUM_POLE * out;
+        before = sample;
+        out as i16
+    });
+    filtered.collect()
 }
 
 /// How loud samples are, in dB below full scale (root mean square); -100 in silence.
@@ -342,6 +357,19 @@ mod tests {
         assert!(found(&said, 600.0) > 0.5, "{}", found(&said, 600.0));
         assert!(found(&other, shift as f64 / 16.0 - 100.0) > 0.5);
         assert!(found(&other, 600.0) < 0.3 && found(&said, 2000.0) < 0.3);
+    }
+
+    #[test]
+    fn hum_and_constants_are_no_speech() {
+        let said = sample();
+        let hum = crate::voice::testing::tone(50.0, 500.0, said.len());
+        let humming: Vec<i16> =
+            said.iter().zip(&hum).map(|(a, b)| (a / 2).saturating_add(*b).saturating_add(2000)).collect();
+        for (said, heard) in [(&said, &humming), (&humming, &said)] {
+            let comparison = compare(said, heard).expect("speech");
+            assert!(comparison.is_same() && comparison.likeness() > 0.8, "{}", comparison.likeness());
+            assert!(comparison.delay_ms().abs() < 0.1, "{}", comparison.delay_ms());
+        }
     }
 
     #[test]

@@ -105,6 +105,8 @@ pub struct Speaker {
     wanted: Option<i64>,
     played: Option<Played>,
     comfort: Comfort,
+    /// Whether the talker says that it is muted: then no noise fills its silence.
+    muted: bool,
     background: Background,
     /// The target that the delay follows, in µs.
     held: i64,
@@ -156,6 +158,7 @@ impl Speaker {
             wanted: None,
             played: None,
             comfort: Comfort::new(),
+            muted: false,
             background: Background::default(),
             held: 0,
             figures: Figures { level_db: -100.0, ..Figures::default() },
@@ -332,6 +335,14 @@ impl Speaker {
         self.slots.get(index(frame)).filter(|slot| slot.frame == frame && slot.came.is_some())
     }
 
+    /// The talker says that it is muted, or no longer: then the noise of its room ends, too.
+    pub fn mute(&mut self, muted: bool) {
+        self.muted = muted;
+        if muted {
+            self.comfort.fade();
+        }
+    }
+
     /// The next 5 ms. Gives whether there is anything but silence in it; if not, `out` is zeros.
     pub fn play(&mut self, now: Instant, out: &mut Chunk) -> bool {
         // Each step adds PCM or is the last; there is nothing to wait for in between.
@@ -496,7 +507,11 @@ impl Speaker {
     /// The talkspurt is over.
     fn pause(&mut self) {
         self.become_silent();
-        if !self.comfort.begin(self.decoder.as_mut().map(|(_, decoder)| decoder)) {
+        let noise = self.comfort.begin(self.decoder.as_mut().map(|(_, decoder)| decoder));
+        if noise && self.muted {
+            self.comfort.fade();
+        }
+        if !noise {
             // The last samples seldom end in silence.
             let n = self.pcm.len();
             let over = n.min(CHUNK);

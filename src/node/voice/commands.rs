@@ -80,7 +80,7 @@ impl Node {
                     self.voice.opening = Some(None);
                     return Some(pending);
                 }
-                Some(Some(Ok(opened))) => Ok(self.joined_voice(now, &room, opened, out)),
+                Some(Some(Ok(opened))) => Ok(self.joined_voice(now, &room, join.args.muted, opened, out)),
                 Some(Some(Err(why))) => refuse(ErrorCode::DeviceFailed, why),
                 None | Some(None) => {
                     out.push(Output::StopAudio);
@@ -111,10 +111,11 @@ impl Node {
         &mut self,
         now: Now,
         room: &str,
+        muted: bool,
         (mic, speaker): (String, String),
         out: &mut Outbox,
     ) -> result::VoiceJoined {
-        self.enter(now, room, out);
+        self.enter(now, room, muted, out);
         result::VoiceJoined { room: room.to_owned(), udp: self.config.udp.to_string(), mic, speaker }
     }
 

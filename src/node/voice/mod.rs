@@ -132,8 +132,10 @@ struct Stream {
 impl Stream {
     fn new(now: Instant, member: &roster::Member, gain: f32) -> Self {
         let ours = member.session.is_some();
+        let mut speaker = Speaker::new(if ours { Pace::Clock } else { Pace::Sequence });
+        speaker.mute(member.muted);
         Self {
-            speaker: Speaker::new(if ours { Pace::Clock } else { Pace::Sequence }),
+            speaker,
             path: Path::new(now, member.announced),
             session: member.session,
             ours,
@@ -229,7 +231,7 @@ impl Node {
     }
 
     /// Enters voice: microphone and speaker are open.
-    fn enter(&mut self, now: Now, room: &str, out: &mut Outbox) {
+    fn enter(&mut self, now: Now, room: &str, muted: bool, out: &mut Outbox) {
         let room: Rc<str> = room.into();
         let talker = Talker::new().unwrap_or_else(|_| Talker::without_codec());
         if !talker.has_codec() {
@@ -241,7 +243,7 @@ impl Node {
             members.map(|(id, member)| (id.clone(), Stream::new(now.mono, member, self.voice.gain(id)))).collect();
         self.voice.call = Some(Call {
             room,
-            muted: false,
+            muted,
             session: u64::from_be_bytes(self.clock.secret()),
             talker,
             speaking: false,
@@ -260,6 +262,10 @@ impl Node {
             star: star::Mixes::default(),
         });
         self.announce(now, out);
+        if muted {
+            // The original reads it in a signal of its own alone.
+            self.say_muted(now, out);
+        }
         self.stir_voice(now);
         self.voice_due(now, out);
     }

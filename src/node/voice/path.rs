@@ -22,6 +22,9 @@ const MAX_ASKED: usize = 4;
 /// IP addresses whose challenges one path keeps apart. More are never given back to the count.
 const MAX_SPENT: usize = 4;
 
+/// How soon the first challenge is repeated; then after twice that, and so on up to [`CHALLENGE_EVERY`]. Above most round trips,
+/// so that most first ones are enough.
+const FIRST_AGAIN: Duration = Duration::from_millis(100);
 /// Voice of level 1 goes on to where datagrams came from for so long: five signs of life. What one forged datagram can set
 /// off is no more than that.
 const SENT_TO: Duration = Duration::from_secs(5);
@@ -215,7 +218,8 @@ impl Path {
             (Why::Consent, Some(proven)) => proven.next_ask = now + CONSENT_AGAIN,
             _ => {
                 self.tries += 1;
-                self.next_ask = now + CHALLENGE_EVERY;
+                // Sooner at first: what one loss costs is heard.
+                self.next_ask = now + CHALLENGE_EVERY.min(FIRST_AGAIN * (1 << self.tries.min(8)) / 2);
             }
         }
         let Some(nonce) = nonce else { return };
@@ -341,10 +345,10 @@ mod tests {
         assert!(path.heard(now, addr(1)));
         assert!(!path.heard(now, addr(2)));
         assert_eq!(path.challenge_due(now), None, "one at a time");
-        let soon = now + CHALLENGE_EVERY;
+        let soon = now + FIRST_AGAIN;
         assert_eq!(path.challenge_due(soon), Some((addr(2), Why::Probe)));
         path.challenged(soon, (addr(2), Why::Probe), Some(2));
-        prove(&mut path, soon + CHALLENGE_EVERY, addr(1), 3);
+        prove(&mut path, soon + FIRST_AGAIN, addr(1), 3);
     }
 
     #[test]

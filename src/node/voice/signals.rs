@@ -266,6 +266,9 @@ impl Node {
         if muted {
             self.talkspurt(id, false, out);
         }
+        if let Some(stream) = self.voice.call.as_mut().and_then(|call| call.streams.get_mut(id)) {
+            stream.speaker.mute(muted);
+        }
         if self.shows_voice(&room) {
             self.emit(&Event::VoiceMuted(event::VoiceMuted { room: &room, peer: id, muted }), out);
         }
