@@ -17,16 +17,18 @@ use crate::api::event::LinkCode;
 use crate::api::result::Devices;
 use crate::api::{EventKind, Request};
 use crate::node::{Bytes, Config, DialId, Input, JobId, LinkId, LogLevel, Node, Now, Outbox, Output, STDIO};
-use crate::voice::{Chunk, Frame};
+use crate::voice::Chunk;
 use crate::wire::frame::{Allowance, Decoder, Item};
 use crate::wire::limits;
 use crate::wire::message::{Ttl, View};
 use crate::wire::room_key::RoomKey;
 
+mod check;
 pub mod line;
 mod peer;
 #[cfg(test)]
 mod tests;
+mod voice;
 
 pub use peer::Peer;
 
@@ -515,55 +517,9 @@ impl Net {
         self.plan(at, deadline);
     }
 
-    /// Sends a datagram on its way, if there is anybody, and it is not lost. They may overtake each other.
-    fn throw(&mut self, from: At, to: SocketAddr, bytes: &Bytes) {
-        let bytes = self.bytes_of(from, bytes);
-        self.datagrams.push((from, to, bytes.clone()));
-        if self.chance(1000) < self.lossy {
-            return;
-        }
-        self.peer_got(to, &bytes);
-        let there = self.all().find(|at| addr_of(*at) == to);
-        let Some(there) = there.filter(|there| !self.apart.contains(&pair(from, *there))) else { return };
-        let (least, most) = self.delay;
-        let spread = usize::try_from((most - least).as_micros()).unwrap_or(usize::MAX);
-        let delay = least + Duration::from_micros(self.chance(spread + 1) as u64);
-        self.schedule(delay, there, What::Datagram(addr_of(from), bytes));
-    }
-
-    /// Loses datagrams: so many of a thousand.
-    pub fn lose(&mut self, of_thousand: usize) {
-        self.lossy = of_thousand;
-    }
-
-    /// Throws a forged datagram at a node, as if it came from anywhere.
-    pub fn forge(&mut self, from: SocketAddr, to: At, bytes: Vec<u8>) {
-        self.schedule(Duration::ZERO, to, What::Datagram(from, bytes));
-    }
-
-    /// Every datagram that was sent: from whom, where to, what.
-    pub fn datagrams(&self) -> &[(At, SocketAddr, Vec<u8>)] {
-        &self.datagrams
-    }
-
-    /// Gives a node what its microphone hears, 20 ms.
-    pub fn capture(&mut self, at: At, frame: &Frame) {
-        self.handle(at, Input::Captured(frame));
-    }
-
-    /// Has a node play 5 ms.
-    pub fn play(&mut self, at: At) {
-        self.handle(at, Input::PlaybackDue);
-    }
-
     /// How long the network has been running.
     pub const fn elapsed(&self) -> Duration {
         self.now
-    }
-
-    /// What a node has played so far.
-    pub fn played(&self, at: At) -> &[i16] {
-        self.nodes[at.0].played.as_flattened()
     }
 
     fn bytes_of(&self, at: At, bytes: &Bytes) -> Vec<u8> {
@@ -602,70 +558,6 @@ impl Net {
             }
         }
         self.schedule(arrival - now, to, What::Came(other, Incoming::Bytes(bytes)));
-    }
-
-    /// Holds what must be true of every network after every run: each message is shown at most once a node, never goes
-    /// back to where it first came from, keeps its `ttl`, and every table is within its bound.
-    ///
-    /// # Errors
-    /// A sentence that says what does not hold, and where.
-    pub fn check(&self) -> Result<(), String> {
-        for at in self.all() {
-            let mut ids = BTreeSet::new();
-            for message in self.events(at, "message") {
-                if !ids.insert(message["id"].as_str()) {
-                    return Err(format!("{at:?} showed {} twice", message["id"]));
-                }
-                if message["from"] == *self.at(at).id() {
-                    return Err(format!("{at:?} showed its own {}", message["id"]));
-                }
-            }
-        }
-        self.check_crossings()?;
-        self.all().try_for_each(|at| self.check_bounds(at))
-    }
-
-    /// A message leaves its author with all its forwards; anybody else passes on a copy that came from another than
-    /// whom it goes to, with one forward less. No link sees it more often than late copies allow.
-    fn check_crossings(&self) -> Result<(), String> {
-        let mut came: BTreeSet<(At, &str, u8, At)> = BTreeSet::new();
-        let mut sorted: Vec<&Crossing> = self.crossings.iter().collect();
-        sorted.sort_by_key(|it| it.at);
-        for it in &sorted {
-            came.insert((it.to, &it.id, it.ttl, it.from));
-        }
-        let mut counts: BTreeMap<(At, At, &str), usize> = BTreeMap::new();
-        for it in &sorted {
-            *counts.entry((it.from, it.to, &it.id)).or_default() += 1;
-            let own = self.at(it.from).id() == it.author && it.ttl == limits::MAX_TTL;
-            let copies = came
-                .range((it.from, it.id.as_str(), it.ttl + 1, At(0))..=(it.from, &it.id, it.ttl + 1, At(usize::MAX)));
-            let from_another = copies.into_iter().any(|(.., from)| *from != it.to);
-            if !own && !from_another {
-                return Err(format!("{it:?} is no copy of what came from elsewhere, one forward less"));
-            }
-        }
-        match counts.iter().find(|(_, n)| **n > usize::from(limits::TTL_NEAR_END)) {
-            Some((way, n)) => Err(format!("{way:?} was used {n} times")),
-            None => Ok(()),
-        }
-    }
-
-    fn check_bounds(&self, at: At) -> Result<(), String> {
-        let held = self.at(at).held();
-        let bounds = [
-            ("seen ids", held.seen_ids, limits::MAX_SEEN),
-            ("history bytes", held.history_bytes, limits::MAX_HISTORY_BYTES),
-            ("rooms", held.rooms, limits::MAX_ROOMS),
-            ("traces", held.traces, limits::MAX_TRACES),
-            ("events", held.wait_events, crate::node::clients::MAX_LOG_EVENTS),
-            ("dial targets", held.dial_targets, limits::MAX_TARGETS),
-            ("frames", held.frames, limits::MAX_QUEUE_FRAMES * 96),
-        ];
-        match bounds.iter().find(|(_, held, bound)| held > bound) {
-            Some((what, held, bound)) => Err(format!("{at:?} holds {held} {what}, at most {bound} may be")),
-            None => Ok(()),
-        }
     }
 }
 

@@ -1,0 +1,72 @@
+//! What must be true of every network, whatever happened in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{At, Crossing, Net};
+use crate::wire::limits;
+
+impl Net {
+    /// Holds what must be true of every network after every run: each message is shown at most once a node, never goes
+    /// back to where it first came from, keeps its `ttl`, and every table is within its bound.
+    ///
+    /// # Errors
+    /// A sentence that says what does not hold, and where.
+    pub fn check(&self) -> Result<(), String> {
+        for at in self.all() {
+            let mut ids = BTreeSet::new();
+            for message in self.events(at, "message") {
+                if !ids.insert(message["id"].as_str()) {
+                    return Err(format!("{at:?} showed {} twice", message["id"]));
+                }
+                if message["from"] == *self.at(at).id() {
+                    return Err(format!("{at:?} showed its own {}", message["id"]));
+                }
+            }
+        }
+        self.check_crossings()?;
+        self.all().try_for_each(|at| self.check_bounds(at))
+    }
+
+    /// A message leaves its author with all its forwards; anybody else passes on a copy that came from another than
+    /// whom it goes to, with one forward less. No link sees it more often than late copies allow.
+    fn check_crossings(&self) -> Result<(), String> {
+        let mut came: BTreeSet<(At, &str, u8, At)> = BTreeSet::new();
+        let mut sorted: Vec<&Crossing> = self.crossings.iter().collect();
+        sorted.sort_by_key(|it| it.at);
+        for it in &sorted {
+            came.insert((it.to, &it.id, it.ttl, it.from));
+        }
+        let mut counts: BTreeMap<(At, At, &str), usize> = BTreeMap::new();
+        for it in &sorted {
+            *counts.entry((it.from, it.to, &it.id)).or_default() += 1;
+            let own = self.at(it.from).id() == it.author && it.ttl == limits::MAX_TTL;
+            let copies = came
+                .range((it.from, it.id.as_str(), it.ttl + 1, At(0))..=(it.from, &it.id, it.ttl + 1, At(usize::MAX)));
+            let from_another = copies.into_iter().any(|(.., from)| *from != it.to);
+            if !own && !from_another {
+                return Err(format!("{it:?} is no copy of what came from elsewhere, one forward less"));
+            }
+        }
+        match counts.iter().find(|(_, n)| **n > usize::from(limits::TTL_NEAR_END)) {
+            Some((way, n)) => Err(format!("{way:?} was used {n} times")),
+            None => Ok(()),
+        }
+    }
+
+    fn check_bounds(&self, at: At) -> Result<(), String> {
+        let held = self.at(at).held();
+        let bounds = [
+            ("seen ids", held.seen_ids, limits::MAX_SEEN),
+            ("history bytes", held.history_bytes, limits::MAX_HISTORY_BYTES),
+            ("rooms", held.rooms, limits::MAX_ROOMS),
+            ("traces", held.traces, limits::MAX_TRACES),
+            ("events", held.wait_events, crate::node::clients::MAX_LOG_EVENTS),
+            ("dial targets", held.dial_targets, limits::MAX_TARGETS),
+            ("frames", held.frames, limits::MAX_QUEUE_FRAMES * 96),
+        ];
+        match bounds.iter().find(|(_, held, bound)| held > bound) {
+            Some((what, held, bound)) => Err(format!("{at:?} holds {held} {what}, at most {bound} may be")),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Datagrams, microphones and speakers of the network's nodes.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::{At, Net, What, addr_of, pair};
+use crate::node::{Bytes, Input};
+use crate::voice::Frame;
+
+impl Net {
+    /// Sends a datagram on its way, if there is anybody, and it is not lost. They may overtake each other.
+    pub(super) fn throw(&mut self, from: At, to: SocketAddr, bytes: &Bytes) {
+        let bytes = self.bytes_of(from, bytes);
+        self.datagrams.push((from, to, bytes.clone()));
+        if self.chance(1000) < self.lossy {
+            return;
+        }
+        self.peer_got(to, &bytes);
+        let there = self.all().find(|at| addr_of(*at) == to);
+        let Some(there) = there.filter(|there| !self.apart.contains(&pair(from, *there))) else { return };
+        let (least, most) = self.delay;
+        let spread = usize::try_from((most - least).as_micros()).unwrap_or(usize::MAX);
+        let delay = least + Duration::from_micros(self.chance(spread + 1) as u64);
+        self.schedule(delay, there, What::Datagram(addr_of(from), bytes));
+    }
+
+    /// Loses datagrams: so many of a thousand.
+    pub fn lose(&mut self, of_thousand: usize) {
+        self.lossy = of_thousand;
+    }
+
+    /// Throws a forged datagram at a node, as if it came from anywhere.
+    pub fn forge(&mut self, from: SocketAddr, to: At, bytes: Vec<u8>) {
+        self.schedule(Duration::ZERO, to, What::Datagram(from, bytes));
+    }
+
+    /// Every datagram that was sent: from whom, where to, what.
+    pub fn datagrams(&self) -> &[(At, SocketAddr, Vec<u8>)] {
+        &self.datagrams
+    }
+
+    /// Gives a node what its microphone hears, 20 ms.
+    pub fn capture(&mut self, at: At, frame: &Frame) {
+        self.handle(at, Input::Captured(frame));
+    }
+
+    /// Has a node play 5 ms.
+    pub fn play(&mut self, at: At) {
+        self.handle(at, Input::PlaybackDue);
+    }
+
+    /// What a node has played so far.
+    pub fn played(&self, at: At) -> &[i16] {
+        self.nodes[at.0].played.as_flattened()
+    }
+}
