@@ -2,8 +2,8 @@
 //! of `just bench-voice`; what needs a sound server is in `sound.rs` beside it.
 //!
 //! Everything runs through the node's own pieces, as `p2p-chat voice-lab` puts them together (see [`p2p_chat::lab`]), on
-//! virtual lines and in virtual time: so all rows but those of CPU are the same on every machine. Speech is this project's
-//! sample and whatever real voices `scripts/speech` finds, or what `--speech` names.
+//! virtual lines and in virtual time: so all rows but those of CPU are the same on every machine. Speech is the real
+//! voices that `scripts/speech` finds, or what `--speech` names; without any, this project's synthetic sample.
 //!
 //! How the figures are made honest:
 //! - PESQ is the mean over all recordings and several seeds, never the best; it compares what was heard in the fifth second
@@ -37,7 +37,7 @@ use table::Table;
 /// Measures voice on virtual lines: quality under loss, delay, drift, CPU.
 #[derive(FromArgs)]
 struct Options {
-    /// what is said, a WAV file; may be repeated (the project's sample, and real voices if there are any)
+    /// what is said, a WAV file; may be repeated (real voices if there are any, else the project's sample)
     #[argh(option, arg_name = "file.wav")]
     speech: Vec<PathBuf>,
     /// lines that each recording is sent over (3)

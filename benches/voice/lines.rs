@@ -6,7 +6,7 @@ use p2p_chat::lab::call::{Heard, HeardFrame, Setup, talk};
 use p2p_chat::sim::line::Settings;
 use p2p_chat::voice::Codec;
 
-use crate::speech::Speech;
+use crate::speech::{Speech, progress};
 use crate::table::{Reach, Table, mean, quantile};
 
 /// Seconds of a call on a quiet line, in a storm and its calm, with stalls, and with clocks that drift.
@@ -36,10 +36,10 @@ fn call(speech: &Speech, seconds: usize, change: impl FnOnce(&mut Setup)) -> Hea
     change(&mut setup);
     // Another line, and other moments of playback, for each recording.
     setup.seed = setup.seed * 1000 + speech.samples.len() as u64;
-    eprint!("\r\x1b[K{}, {} s\r", speech.name, seconds);
+    progress(&format!("{}, {seconds} s", speech.name));
     let said: Vec<i16> = speech.samples.iter().copied().cycle().take(seconds * 16_000).collect();
     let heard = talk(&said, &setup, Instant::now(), |_| ());
-    eprint!("\r\x1b[K");
+    progress("");
     heard.unwrap_or_else(|_| panic!("no codec"))
 }
 

@@ -12,7 +12,7 @@ use p2p_chat::lab::call::{Setup, talk};
 use p2p_chat::sim::line::Settings;
 use p2p_chat::voice::Codec;
 
-use crate::speech::{Speech, folder};
+use crate::speech::{Speech, folder, progress};
 use crate::table::{Reach, Table, mean};
 
 /// A row: what it is called, the line, the talker, and what is to be reached. The first two only tell what is possible.
@@ -94,7 +94,7 @@ fn speak(speech: &[Speech], seeds: u64) -> Result<(Vec<Pair>, Vec<Figures>), Str
     for (recording, speech) in speech.iter().enumerate() {
         let said = write(&format!("{}-said", speech.name), &speech.samples)?;
         for (row, (what, line, codec, _)) in ROWS.iter().enumerate() {
-            eprint!("\r\x1b[K{}: {what}\r", speech.name);
+            progress(&format!("{}: {what}", speech.name));
             for seed in 1..=if line.ends_with("=0") { 1 } else { seeds } {
                 // Another pattern for each recording, and the same for every row.
                 let seed = seed * 1000 + recording as u64;
@@ -110,7 +110,7 @@ fn speak(speech: &[Speech], seeds: u64) -> Result<(Vec<Pair>, Vec<Figures>), Str
             }
         }
     }
-    eprint!("\r\x1b[K");
+    progress("");
     Ok((pairs, all))
 }
 

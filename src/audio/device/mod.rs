@@ -3,7 +3,7 @@
 //! The callbacks of a stream only move samples between the device and a lock-free ring; the thread at the ring's other end
 //! resamples. A stream that fails or falls silent is let go of and built anew: nothing here ever waits for a sound server.
 //!
-//! - [`choose`]: which devices there are, and which is meant
+//! - [`mod@choose`]: which devices there are, and which is meant
 //! - [`streams`]: callbacks, and how streams are built, watched and let go of
 
 use std::ops::ControlFlow;
