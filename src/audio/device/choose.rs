@@ -81,7 +81,7 @@ fn none_of_that_name(name: &str, input: bool) -> String {
     let names: Vec<String> = all.iter().map(|(name, _)| format!("`{}`", name.escape_debug())).collect();
     let there = if names.is_empty() { "no devices are there".to_owned() } else { names.join(", ") };
     let what = if input { "microphone" } else { "speaker" };
-    format!("no {what} `{}` is there; to choose from: {there}", name.escape_debug())
+    format!("`{}`: no such {what} is there; to choose from: {there}", name.escape_debug())
 }
 
 /// All devices.
@@ -186,8 +186,20 @@ pub fn name_of(device: &cpal::Device) -> Option<String> {
 /// ALSA lists plugins among its devices that run thousands of times too fast, or lead in circles; and PulseAudio has a
 /// speaker that nobody hears where there is none.
 fn is_real(name: &str) -> bool {
-    let pseudo =
-        ["null", "pulse", "jack", "oss", "lavrate", "samplerate", "speexrate", "upmix", "vdownmix", "auto_null"];
+    let pseudo = [
+        "null",
+        "pulse",
+        "jack",
+        "oss",
+        "lavrate",
+        "samplerate",
+        "speexrate",
+        "speex",
+        "a52",
+        "upmix",
+        "vdownmix",
+        "auto_null",
+    ];
     !pseudo.iter().any(|pseudo| match name.strip_prefix(pseudo) {
         Some(rest) => rest.is_empty() || rest.starts_with(':') || rest == ".monitor",
         None => false,
@@ -228,7 +240,7 @@ mod tests {
 
     #[test]
     fn pseudo_devices_are_known() {
-        for name in ["null", "pulse", "samplerate", "jack:x", "auto_null", "auto_null.monitor"] {
+        for name in ["null", "pulse", "samplerate", "speex", "jack:x", "auto_null", "auto_null.monitor"] {
             assert!(!is_real(name), "{name}");
         }
         for name in ["default", "hw:CARD=0,DEV=0", "nullius", "mic.monitor", "alsa_output.pci-0000_00.analog-stereo"] {
