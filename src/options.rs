@@ -255,8 +255,10 @@ pub fn read(args: &[String]) -> Result<Asked, String> {
     }
     match options.action {
         Some(Action::Schema(schema)) => Ok(Asked::Schema(schema)),
-        Some(Action::VoiceCompare(files)) if !(files.offset.is_finite() && files.near.is_none_or(f64::is_finite)) => {
-            Err("--offset and --near take numbers".into())
+        Some(Action::VoiceCompare(files))
+            if ![Some(files.offset), files.near].into_iter().flatten().all(|ms| ms.abs() <= MAX_DELAY_MS) =>
+        {
+            Err("--offset and --near are an hour at most: -3600000 to 3600000".into())
         }
         Some(Action::VoiceCompare(files)) if !(0.0..=100.0).contains(&files.found) => {
             Err("--found is from 0 to 100".into())
@@ -310,6 +312,9 @@ fn check(options: Options) -> Result<Run, String> {
     let room_key_files = options.room_key_file.iter().map(|it| read_room_file(it)).collect::<Result<_, _>>()?;
     Ok(Run { tcp: (ip, port).into(), udp: (ip, udp_port).into(), events, room_key_files, options })
 }
+
+/// The most that --offset and --near may be, in ms: an hour, as long as a recording may be.
+const MAX_DELAY_MS: f64 = 3_600_000.0;
 
 /// A host's first address.
 pub fn resolve(host: &str) -> Result<IpAddr, String> {

@@ -154,6 +154,13 @@ fn device_speaker(name: Option<&str>) -> Result<Option<Speaker>, String> {
 
 /// Whether microphone and speaker are not one file or pipe, which would be heard by nobody, and overwritten.
 pub fn check_apart(mic: &MicSpec, speaker: &SpeakerSpec) -> Result<(), String> {
+    #[cfg(unix)]
+    let real = |path: &Path| {
+        use std::os::unix::fs::MetadataExt;
+        // By its number, since a file may have more names than one.
+        std::fs::metadata(path).ok().map(|it| (it.dev(), it.ino()))
+    };
+    #[cfg(not(unix))]
     let real = |path: &Path| std::fs::canonicalize(path).ok();
     match (mic, speaker) {
         (MicSpec::File { path: mic, .. }, SpeakerSpec::File(speaker))

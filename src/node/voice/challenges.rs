@@ -69,7 +69,8 @@ impl Challenges {
 pub fn is_allowed(addr: SocketAddr) -> bool {
     let nobody = match addr.ip().to_canonical() {
         // 0.0.0.0/8 is "this network" (RFC 1122, 3.2.1.3).
-        IpAddr::V4(ip) => ip.is_broadcast() || ip.is_multicast() || ip.octets()[0] == 0,
+        // From 224 on it is multicast, reserved or broadcast (RFC 1112); 127.255.255.255 is the loopback's broadcast.
+        IpAddr::V4(ip) => ip.octets()[0] == 0 || ip.octets()[0] >= 224 || ip.octets() == [127, 255, 255, 255],
         IpAddr::V6(ip) => ip.is_unspecified() || ip.is_multicast(),
     };
     addr.port() != 0 && !nobody

@@ -46,6 +46,8 @@ pub struct Path {
     asked: [Option<Asked>; MAX_ASKED],
     next_ask: Instant,
     tries: u32,
+    /// Where a datagram of the member's came from that was not answered by a challenge yet, and when.
+    asks: Option<(SocketAddr, Instant)>,
     /// Challenges that were counted and not echoed, for each IP address.
     spent: BTreeMap<IpAddr, u8>,
 }
@@ -70,6 +72,9 @@ struct Asked {
 pub enum Why {
     /// To learn whether the member is there. Counted, since it may be a victim.
     Probe,
+    /// The same where nobody is hurt by it, and so not counted: the member's own link comes from there, or a datagram
+    /// of its own did just now, which this answers and is no longer than.
+    Answer,
     /// It has echoed, and is asked whether it still wants voice.
     Consent,
 }
@@ -86,6 +91,7 @@ impl Path {
             asked: [None; MAX_ASKED],
             next_ask: now,
             tries: 0,
+            asks: None,
             spent: BTreeMap::new(),
         }
     }
@@ -162,7 +168,7 @@ impl Path {
         if self.is_heard_from_proven(now) {
             return false;
         }
-        self.try_source(now, from);
+        self.knocked(now, from);
         valid.is_none() && self.announced == Some(from)
     }
 
@@ -170,8 +176,22 @@ impl Path {
     pub fn asked_from(&mut self, now: Instant, from: SocketAddr) {
         self.settle(now);
         if !self.is_heard_from_proven(now) && self.proven(now) != Some(from) {
-            self.try_source(now, from);
+            self.knocked(now, from);
         }
+    }
+
+    /// A datagram that bears the member's session came from an address that has not echoed.
+    fn knocked(&mut self, now: Instant, from: SocketAddr) {
+        self.try_source(now, from);
+        self.asks = Some((from, now));
+        self.tries = self.tries.min(MAX_TRIES - 1);
+    }
+
+    /// Whether a challenge there would answer a datagram that came from there just now; each is answered once.
+    pub fn take_asks(&mut self, now: Instant, to: SocketAddr) -> bool {
+        let lately =
+            |(from, at): &mut (SocketAddr, Instant)| *from == to && now.duration_since(*at) < VOICE_SOURCE_AFTER;
+        self.asks.take_if(lately).is_some()
     }
 
     fn is_heard_from_proven(&self, now: Instant) -> bool {

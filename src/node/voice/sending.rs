@@ -6,11 +6,12 @@
 //! frame of zeros.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::Call;
+use super::path::Why;
 use crate::api::event::{Event, MicEnded, Speaking};
 use crate::node::{Bytes, Node, Now, Outbox, Output};
 use crate::voice::redundancy::Redundancy;
@@ -142,9 +143,14 @@ impl Node {
     /// Where a member of level 1 is sent voice, if anywhere.
     pub(super) fn original_addr(&self, now: Now, id: &str) -> Option<SocketAddr> {
         let stream = self.voice.call.as_ref()?.streams.get(id).filter(|stream| !stream.ours)?;
+        stream.path.of_original(now.mono, self.ip_of_own_link(id))
+    }
+
+    /// Where a member's own link comes from, if its join came over that.
+    fn ip_of_own_link(&self, id: &str) -> Option<IpAddr> {
         let direct = self.voice.roster.get(id).is_some_and(|member| member.direct);
         let link = self.neighbours.get(id).and_then(|link| self.links.get(&link)).filter(|_| direct);
-        stream.path.of_original(now.mono, link.map(|link| link.addr.ip().to_canonical()))
+        link.map(|link| link.addr.ip().to_canonical())
     }
 
     /// The next sequence number of level 1.
@@ -183,12 +189,22 @@ impl Node {
     }
 
     fn send_challenges(&mut self, now: Now, out: &mut Outbox) {
-        let Some(call) = &mut self.voice.call else { return };
+        let Some(call) = &self.voice.call else { return };
         let own = call.session;
+        let ours: Vec<Rc<str>> = call.streams.iter().filter(|(_, it)| it.ours).map(|(id, _)| id.clone()).collect();
         let mut due = Vec::new();
-        for stream in call.streams.values_mut().filter(|stream| stream.ours) {
-            let (Some(to), Some(session)) = (stream.path.challenge_due(now.mono), stream.session) else { continue };
-            let may = to.1 == super::path::Why::Consent || self.voice.challenges.may_go(to.0.ip());
+        for id in ours {
+            let own_link = self.ip_of_own_link(&id);
+            let Some(stream) = self.voice.call.as_mut().and_then(|call| call.streams.get_mut(&id)) else { continue };
+            let (Some(mut to), Some(session)) = (stream.path.challenge_due(now.mono), stream.session) else { continue };
+            let challenges = &mut self.voice.challenges;
+            // Who can't be a victim is not counted: or forgers could use up what is left for its address.
+            let harmless = own_link == Some(to.0.ip().to_canonical())
+                || (stream.path.take_asks(now.mono, to.0) && challenges.may_echo(now.mono));
+            if to.1 == Why::Probe && harmless {
+                to.1 = Why::Answer;
+            }
+            let may = to.1 != Why::Probe || challenges.may_go(to.0.ip());
             let nonce = may.then(|| u64::from_be_bytes(self.clock.secret()));
             stream.path.challenged(now.mono, to, nonce);
             due.extend(nonce.map(|nonce| (to.0, session, nonce)));

@@ -225,6 +225,56 @@ fn however_many_joins_are_forged_less_than_4_kib_reaches_a_victim() {
     }
 }
 
+#[test]
+fn forged_joins_keep_nobody_from_being_heard() {
+    let mut net = Net::new(14, (ms(5), ms(5)));
+    let nodes: Vec<At> = (0..3).map(|i| net.node(&format!("n{i}"))).collect();
+    nodes.windows(2).for_each(|pair| net.dial(pair[0], pair[1]));
+    net.settle();
+    join(&mut net, nodes[0]);
+    join(&mut net, nodes[1]);
+    let relay = net.peer(([10, 66, 0, 1], 6666).into());
+    net.link_peer(relay, nodes[0], "relay", "relay");
+    // Of a neighbour, and of a node two hops away that is not in voice yet.
+    for n in 0..40 {
+        let victim = crate::sim::addr_of(nodes[1 + n % 2]);
+        let mut join = forged_join(3 * n + 1, &victim, "general");
+        join["from"] = json!(format!("m{n}"));
+        net.say(relay, nodes[0], &join);
+    }
+    net.run_for(Duration::from_secs(30));
+    join(&mut net, nodes[2]);
+    idle(&mut net, &nodes, 100);
+    let heard = say_words(&mut net, &nodes, &[0]);
+    assert_heard(words(0).as_flattened(), &heard[1], "the neighbour");
+    assert_heard(words(0).as_flattened(), &heard[2], "who came late");
+    let heard = say_words(&mut net, &nodes, &[2]);
+    assert_heard(words(2).as_flattened(), &heard[0], "the first");
+}
+
+#[test]
+fn who_comes_and_goes_is_heard_when_it_stays() {
+    // Challenges are still out when it leaves, again and again; and there is a node between that is not in voice.
+    let mut net = Net::new(15, (ms(100), ms(100)));
+    let nodes: Vec<At> = (0..3).map(|i| net.node(&format!("n{i}"))).collect();
+    nodes.windows(2).for_each(|pair| net.dial(pair[0], pair[1]));
+    net.settle();
+    join(&mut net, nodes[2]);
+    for _ in 0..40 {
+        net.command(nodes[0], &json!({ "cmd": "voice_join" }));
+        net.run_for(ms(300));
+        net.command(nodes[0], &json!({ "cmd": "voice_leave" }));
+        net.run_for(ms(20));
+    }
+    net.run_for(Duration::from_secs(5));
+    join(&mut net, nodes[0]);
+    idle(&mut net, &nodes, 200);
+    let heard = say_words(&mut net, &nodes, &[0]);
+    assert_heard(words(0).as_flattened(), &heard[2], "who stayed");
+    let heard = say_words(&mut net, &nodes, &[2]);
+    assert_heard(words(2).as_flattened(), &heard[0], "who came and went");
+}
+
 fn join_if_there_is_room(net: &mut Net, at: At) {
     let reply = run(net, at, json!({ "cmd": "voice_join" }));
     assert!(reply["ok"] == true || reply["error"]["code"] == "room_full", "{reply}");
