@@ -56,11 +56,9 @@ fn a_sound_server_that_is_killed_in_mid_call_is_found_again_when_it_is_back() {
     call(&mut alice, &mut bob);
     hears(&pulse, "mic", "spk.monitor", &mut alice, &mut bob);
     pulse.kill();
-    alice.await_event("warning", json!({ "code": "device_lost" }));
-    bob.await_event("warning", json!({ "code": "device_lost" }));
+    both_are_warned(&mut alice, &mut bob, "device_lost");
     pulse.start_again();
-    alice.await_event("warning", json!({ "code": "device_back" }));
-    bob.await_event("warning", json!({ "code": "device_back" }));
+    both_are_warned(&mut alice, &mut bob, "device_back");
     hears(&pulse, "mic", "spk.monitor", &mut alice, &mut bob);
     assert_eq!(alice.finish().exited(0).stderr, "");
     assert_eq!(bob.finish().exited(0).stderr, "");
@@ -75,11 +73,9 @@ fn a_sound_server_that_hangs_is_waited_for_and_holds_up_nobodys_exit() {
     let (mut alice, mut bob) = (mic(&pulse, "mic.monitor"), speaker(&pulse, "spk"));
     call(&mut alice, &mut bob);
     pulse.freeze();
-    alice.await_event("warning", json!({ "code": "device_lost" }));
-    bob.await_event("warning", json!({ "code": "device_lost" }));
+    both_are_warned(&mut alice, &mut bob, "device_lost");
     pulse.thaw();
-    alice.await_event("warning", json!({ "code": "device_back" }));
-    bob.await_event("warning", json!({ "code": "device_back" }));
+    both_are_warned(&mut alice, &mut bob, "device_back");
     hears(&pulse, "mic", "spk.monitor", &mut alice, &mut bob);
     pulse.freeze();
     // Even while it is asked something: the answer is what is known then.
@@ -99,11 +95,9 @@ fn a_sound_server_that_is_killed_behind_alsa_is_found_again_too() {
     call(&mut alice, &mut bob);
     hears(&pulse, "mic", "spk.monitor", &mut alice, &mut bob);
     pulse.kill();
-    alice.await_event("warning", json!({ "code": "device_lost" }));
-    bob.await_event("warning", json!({ "code": "device_lost" }));
+    both_are_warned(&mut alice, &mut bob, "device_lost");
     pulse.start_again();
-    alice.await_event("warning", json!({ "code": "device_back" }));
-    bob.await_event("warning", json!({ "code": "device_back" }));
+    both_are_warned(&mut alice, &mut bob, "device_back");
     hears(&pulse, "mic", "spk.monitor", &mut alice, &mut bob);
     pulse.freeze();
     bob.finish().exited(0);
@@ -192,6 +186,12 @@ fn without_any_device_voice_is_joined_all_the_same_and_alsa_keeps_still() {
     }
     node.ok(json!({ "cmd": "devices" }));
     assert_eq!(node.finish().exited(0).stderr, "");
+}
+
+/// Waits until both are told of their device.
+fn both_are_warned(alice: &mut Node, bob: &mut Node, code: &str) {
+    alice.await_event("warning", json!({ "code": code }));
+    bob.await_event("warning", json!({ "code": code }));
 }
 
 /// A node that only speaks.

@@ -199,9 +199,10 @@ impl Node {
             let (Some(mut to), Some(session)) = (stream.path.challenge_due(now.mono), stream.session) else { continue };
             let challenges = &mut self.voice.challenges;
             // Who can't be a victim is not counted: or forgers could use up what is left for its address.
-            let harmless = own_link == Some(to.0.ip().to_canonical())
-                || (stream.path.take_asks(now.mono, to.0) && challenges.may_echo(now.mono));
-            if to.1 == Why::Probe && harmless {
+            if to.1 == Why::Probe
+                && (own_link == Some(to.0.ip().to_canonical())
+                    || (stream.path.take_asks(now.mono, to.0) && challenges.may_echo(now.mono)))
+            {
                 to.1 = Why::Answer;
             }
             let may = to.1 != Why::Probe || challenges.may_go(to.0.ip());
