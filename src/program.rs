@@ -153,6 +153,7 @@ fn prepare(run: Run) -> Result<Prepared, Failure> {
         drain,
         seed: options.seed,
         entropy,
+        identity: None,
         max_links,
         max_links_per_addr: options.max_links_per_addr,
         history_bytes: options.history_bytes,

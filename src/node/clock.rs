@@ -88,6 +88,11 @@ impl Clock {
         bytes
     }
 
+    /// The secret of a new identity: from the seed if there is one, so that a test's node ids are the same in every run.
+    pub fn identity(&mut self) -> [u8; 32] {
+        if self.seeded.is_some() { self.bytes() } else { self.secret() }
+    }
+
     /// A duration spread evenly over half to one and a half of `mean`, so that nodes which lost the same peer don't all
     /// come back at once.
     pub fn jitter(&mut self, mean: Duration) -> Duration {

@@ -24,6 +24,7 @@ use crate::api::{EventKind, Request};
 use crate::gossip::history::History;
 use crate::gossip::seen::Seen;
 use crate::gossip::trace::Traces;
+use crate::wire::identity::{Identity, KEY};
 use crate::wire::limits;
 use crate::wire::room_key::RoomKey;
 
@@ -89,6 +90,8 @@ pub struct Config {
     pub seed: Option<u64>,
     /// From the system's random source.
     pub entropy: [u8; 32],
+    /// The secret of the node's identity, if it has one from earlier runs.
+    pub identity: Option<[u8; KEY]>,
     /// Links at once.
     pub max_links: usize,
     /// Links of one address at once, loopback exempt.
@@ -212,6 +215,9 @@ pub enum Input<'a> {
 #[derive(Debug)]
 pub struct Node {
     config: Config,
+    #[expect(dead_code, reason = "links and messages will be signed with it")]
+    identity: Identity,
+    /// The identity's.
     id: Rc<str>,
     username: String,
     room: String,
@@ -261,14 +267,15 @@ impl Node {
     /// A node that has just bound its addresses.
     pub fn new(now: Now, config: Config, out: &mut Outbox) -> Self {
         let mut clock = Clock::new(config.seed, &config.username, config.entropy);
-        let id: Rc<str> = clock.uuid().into();
+        let identity = Identity::new(&config.identity.unwrap_or_else(|| clock.identity()));
         let mut keys = BTreeMap::<String, Keys>::new();
         for (room, key) in &config.keys {
             keys.entry(room.clone()).or_default().current = Some(key.clone());
         }
         let voice = voice::Voice::new(u64::from_be_bytes(clock.secret()));
         let mut node = Self {
-            id,
+            id: identity.id().clone(),
+            identity,
             username: config.username.clone(),
             room: config.room.clone(),
             listen: config.listen.iter().filter(|room| *room != "*").cloned().collect(),

@@ -72,6 +72,7 @@ impl Chaos {
             drain: Duration::from_secs(2),
             seed: Some(seed),
             entropy: [1; 32],
+            identity: None,
             max_links: if seed.is_multiple_of(2) { MAX_LINKS } else { 3 },
             max_links_per_addr: 2,
             history_bytes: 20_000,

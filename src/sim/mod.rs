@@ -184,6 +184,7 @@ impl Net {
             check: false,
             drain: Duration::from_secs(2),
             seed: Some(self.nodes.len() as u64),
+            identity: None,
             entropy: std::array::from_fn(|i| (self.nodes.len() >> (i % 4 * 8)) as u8 ^ 7),
             max_links: limits::MAX_LINKS,
             max_links_per_addr: limits::MAX_LINKS_PER_ADDR,

@@ -6,10 +6,12 @@
 //! - [`message`]: a frame to a [`message::View`] of its fields, which borrows; and a relay's patch of its bytes
 //! - [`datagram`]: datagrams of voice, both levels
 //! - [`outgoing`]: our own messages, as bytes
+//! - [`identity`]: who a node is: its key, and the id that is made from it
 //! - [`room_key`]: encryption of a room's text, as the original has it
 
 pub mod datagram;
 pub mod frame;
+pub mod identity;
 pub mod json;
 pub mod limits;
 pub mod message;

@@ -1,0 +1,132 @@
+//! Who a node is: an Ed25519 key, and the node id that is made from it.
+//!
+//! The id is a UUID of version 8 (RFC 9562, 5.8: 122 bits of one's own making) of the key's SHA-256. So whoever shows the key
+//! and a signature by it has shown that the id is its own, to somebody who has never heard of either. And whatever names an
+//! id of version 8 without that is not believed: see [`belongs_to_a_key`].
+
+use std::rc::Rc;
+
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+/// Bytes of a secret or a public key.
+pub const KEY: usize = 32;
+/// Bytes of a signature.
+pub const SIGNATURE: usize = 64;
+
+/// What a node id is the hash of, before the key.
+const NODE_ID: &[u8] = b"p2p-chat node id 1";
+
+/// A node's own key.
+pub struct Identity {
+    key: SigningKey,
+    id: Rc<str>,
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Identity({}, ..)", self.id)
+    }
+}
+
+impl Identity {
+    /// The identity of a secret.
+    pub fn new(secret: &[u8; KEY]) -> Self {
+        let key = SigningKey::from_bytes(secret);
+        let id = node_id(key.verifying_key().as_bytes()).into();
+        Self { key, id }
+    }
+
+    /// The node id.
+    pub const fn id(&self) -> &Rc<str> {
+        &self.id
+    }
+
+    /// The public key.
+    pub fn public(&self) -> [u8; KEY] {
+        self.key.verifying_key().to_bytes()
+    }
+
+    /// Signs. What is signed must begin with its purpose, so that a signature for one is none for another.
+    pub fn sign(&self, message: &[u8]) -> [u8; SIGNATURE] {
+        self.key.sign(message).to_bytes()
+    }
+}
+
+/// Whether a signature is by the holder of a public key. Keys of small order, with which one signature could fit many
+/// messages, are refused.
+pub fn is_signed(public: &[u8; KEY], message: &[u8], signature: &[u8; SIGNATURE]) -> bool {
+    let key = VerifyingKey::from_bytes(public);
+    key.is_ok_and(|key| key.verify_strict(message, &Signature::from_bytes(signature)).is_ok())
+}
+
+/// The node id of a public key: lower case, with hyphens.
+pub fn node_id(public: &[u8; KEY]) -> String {
+    let hash: [u8; 32] = Sha256::new().chain_update(NODE_ID).chain_update(public).finalize().into();
+    let bytes = std::array::from_fn(|i| hash.get(i).copied().unwrap_or_default());
+    let id = Uuid::new_v8(bytes);
+    id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned()
+}
+
+/// Whether an id, however it is written, is one that only the holder of a key may bear. Ids of the original are addresses.
+pub fn belongs_to_a_key(id: &str) -> bool {
+    Uuid::try_parse(id).is_ok_and(|id| id.get_version_num() == 8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_made_from_its_key() {
+        let (a, b) = (Identity::new(&[1; KEY]), Identity::new(&[2; KEY]));
+        assert_ne!(a.id(), b.id());
+        assert_eq!(**a.id(), *node_id(&a.public()));
+        assert_eq!(Uuid::try_parse(a.id()).expect("a UUID").get_version_num(), 8);
+        assert_eq!(Uuid::try_parse(a.id()).expect("a UUID").get_variant(), uuid::Variant::RFC4122);
+        assert!(!format!("{a:?}").contains("key"));
+    }
+
+    #[test]
+    fn a_known_answer() {
+        // SHA-256 of the prefix and the public key of RFC 8032, 7.1, test 1, by Python's hashlib.
+        let secret = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
+        let secret = std::array::from_fn(|i| u8::from_str_radix(&secret[2 * i..2 * i + 2], 16).expect("hex"));
+        assert_eq!(**Identity::new(&secret).id(), *"7f0124e3-c03e-8dd0-af9a-a14885537383");
+    }
+
+    #[test]
+    fn a_signature_is_for_one_key_and_one_message() {
+        let (a, b) = (Identity::new(&[1; KEY]), Identity::new(&[2; KEY]));
+        let signature = a.sign(b"text");
+        assert!(is_signed(&a.public(), b"text", &signature));
+        assert!(!is_signed(&a.public(), b"tex", &signature) && !is_signed(&b.public(), b"text", &signature));
+        for bit in 0..SIGNATURE * 8 {
+            let mut changed = signature;
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(!is_signed(&a.public(), b"text", &changed), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn keys_of_small_order_prove_nothing() {
+        // The neutral element: with it, R = S·B fits every message.
+        let mut neutral = [0; KEY];
+        neutral[0] = 1;
+        let mut signature = [0; SIGNATURE];
+        signature[0] = 1;
+        assert!(!is_signed(&neutral, b"anything", &signature));
+    }
+
+    #[test]
+    fn only_ids_of_version_8_belong_to_a_key() {
+        let own = Identity::new(&[1; KEY]).id().to_string();
+        for id in [own.clone(), own.to_uppercase(), format!("{{{own}}}"), own.replace('-', "")] {
+            assert!(belongs_to_a_key(&id), "{id}");
+        }
+        for id in ["127.0.0.1:5001", "", "6f1c2b9e-7a54-4a4e-8f0a-1f4f5d1c2b3a", &own[1..]] {
+            assert!(!belongs_to_a_key(id), "{id}");
+        }
+    }
+}
