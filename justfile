@@ -24,6 +24,10 @@ test *arguments:
 no-audio:
     scripts/no-audio-check
 
+# check the licenses and sources of all crates, and that none is there twice (--advisories: known vulnerabilities, over the network)
+supply-chain *arguments:
+    scripts/supply-chain {{ arguments }}
+
 # run what has to hold before a change is taken
 ci:
     .ci/run
