@@ -247,7 +247,7 @@ pub fn read(args: &[String]) -> Result<Asked, String> {
         .collect();
     let options = match Options::from_args(&["p2p-chat"], &args) {
         Ok(options) => options,
-        Err(exit) if exit.status.is_ok() => return Ok(Asked::Print(exit.output)),
+        Err(exit) if exit.status.is_ok() => return Ok(Asked::Print(wrap_usage(&exit.output))),
         Err(exit) => return Err(format!("{}\nRun p2p-chat --help for more.", exit.output.trim_end())),
     };
     if options.version {
@@ -267,6 +267,29 @@ pub fn read(args: &[String]) -> Result<Asked, String> {
         Some(Action::VoiceLab(asked)) => asked.setup().map(|setup| Asked::VoiceLab(asked, Box::new(setup))),
         None => check(options).map(|run| Asked::Run(Box::new(run))),
     }
+}
+
+/// Breaks the first line of a help text between its options: argh writes all of them into one.
+fn wrap_usage(help: &str) -> String {
+    /// Columns.
+    const WIDTH: usize = 100;
+    const INDENT: &str = "\n      ";
+    let (usage, rest) = help.split_at(help.find('\n').unwrap_or(help.len()));
+    let mut wrapped = String::new();
+    let mut column = 0;
+    for (n, option) in usage.split(" [").enumerate() {
+        if n > 0 && column + option.len() + 2 > WIDTH {
+            wrapped.push_str(INDENT);
+            column = INDENT.len() - 1;
+        }
+        if n > 0 {
+            wrapped.push_str(" [");
+            column += 2;
+        }
+        wrapped.push_str(option);
+        column += option.len();
+    }
+    wrapped + rest
 }
 
 fn check(options: Options) -> Result<Run, String> {
@@ -445,6 +468,8 @@ mod tests {
     #[test]
     fn help_and_version_are_for_people() {
         let Ok(Asked::Print(help)) = read_line("--help") else { panic!("no help") };
+        let usage = help.lines().take_while(|line| !line.is_empty());
+        assert!(usage.clone().count() > 1 && usage.clone().all(|line| line.len() <= 100), "{help}");
         assert!(help.contains("--connect 127.0.0.1:5000 --check"), "{help}");
         assert!(matches!(read_line("--version"), Ok(Asked::Print(version)) if version.starts_with("p2p-chat ")));
         assert!(matches!(read_line("schema --strict"), Ok(Asked::Schema(Schema { strict: true }))));
