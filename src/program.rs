@@ -154,6 +154,7 @@ fn prepare(run: Run) -> Result<Prepared, Failure> {
         seed: options.seed,
         entropy,
         identity: None,
+        state: None,
         max_links,
         max_links_per_addr: options.max_links_per_addr,
         history_bytes: options.history_bytes,

@@ -130,7 +130,8 @@ pub struct Ready<'a> {
     pub tcp: String,
     /// The UDP address really bound.
     pub udp: String,
-    /// What this build can do: `text`, `voice`, and `audio` if it knows sound devices; later others.
+    /// What this build can do: `text`, `voice`, and `audio` if it knows sound devices, `state` if there is a
+    /// state folder; later others.
     pub features: &'a [&'a str],
     /// The bounds a frontend may want to know.
     pub limits: Limits,
@@ -483,6 +484,12 @@ pub enum WarningCode {
     Codec,
     /// It is not known at which address voice reaches this node.
     NoVoiceAddress,
+    /// The state folder's store was damaged: it was set aside, and a new one begun.
+    StateDamaged,
+    /// What is to be kept can't be written into the state folder; the node goes on, and tries again.
+    StateNotSaved,
+    /// Others can read or change what is in the state folder.
+    StatePermissions,
 }
 
 /// `lagged`

@@ -374,6 +374,8 @@ pub struct Queues {
     pub dial_targets: usize,
     /// Members of voice known, in all rooms.
     pub voice_members: usize,
+    /// Changes that are not safe in the state folder yet.
+    pub unsaved: u64,
 }
 
 /// Of `help`.

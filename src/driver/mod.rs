@@ -258,6 +258,8 @@ impl Loop {
                         core.echoes.extend(sound.stop());
                     }
                 }
+                // Nothing is put out as long as there is no state folder.
+                Output::Store { .. } => {}
                 Output::ListDevices(job) => {
                     let task = self.executor.spawn(sound::list_devices(self.clone(), job));
                     core.jobs.insert(job, task);

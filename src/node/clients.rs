@@ -250,6 +250,9 @@ impl Node {
     /// The first line.
     pub(super) fn say_ready(&mut self, out: &mut Outbox) {
         let (node, username, room) = (self.id.clone(), self.username.clone(), self.room.clone());
+        let mut features = vec!["text", "voice"];
+        features.extend(cfg!(feature = "audio").then_some("audio"));
+        features.extend(self.has_state().then_some("state"));
         let ready = Ready {
             protocol: PROTOCOL,
             version: env!("CARGO_PKG_VERSION"),
@@ -258,7 +261,7 @@ impl Node {
             room: &room,
             tcp: self.config.tcp.to_string(),
             udp: self.config.udp.to_string(),
-            features: if cfg!(feature = "audio") { &["text", "voice", "audio"] } else { &["text", "voice"] },
+            features: &features,
             limits: super::limits_of(&self.config),
         };
         self.emit(&Event::Ready(ready), out);

@@ -540,6 +540,7 @@ impl Node {
             waiting,
             dial_targets: self.targets.len(),
             voice_members: self.voice.roster.len(),
+            unsaved: self.stores.unsaved(),
         }
     }
 

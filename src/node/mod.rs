@@ -10,6 +10,7 @@
 //! - [`relay`]: a message's way through the node; [`neighbour`]: what two nodes of ours say to each other
 //! - [`clients`]: lines to clients, the events that `wait` looks back over
 //! - [`voice`]: voice: who is in, what goes to whom, what is heard
+//! - [`state`]: what is kept from one run to the next
 //! - [`commands`]: what each command does at once; [`pending`]: those that wait
 //! - [`ending`]: the way out
 
@@ -39,6 +40,7 @@ mod neighbour;
 pub mod outbox;
 mod pending;
 mod relay;
+pub mod state;
 #[cfg(test)]
 mod tests;
 mod voice;
@@ -53,6 +55,7 @@ use ending::Phase;
 use links::{Link, Neighbours};
 pub use outbox::{Bytes, ClientId, DialId, JobId, LinkId, LogLevel, Outbox, Output};
 pub use pending::seq_at;
+pub use state::{State, Table};
 
 /// The client at stdin and stdout.
 pub const STDIO: ClientId = ClientId(0);
@@ -92,6 +95,8 @@ pub struct Config {
     pub entropy: [u8; 32],
     /// The secret of the node's identity, if it has one from earlier runs.
     pub identity: Option<[u8; KEY]>,
+    /// What earlier runs have left; `None` without a state folder.
+    pub state: Option<State>,
     /// Links at once.
     pub max_links: usize,
     /// Links of one address at once, loopback exempt.
@@ -201,6 +206,13 @@ pub enum Input<'a> {
         /// What there is.
         devices: crate::api::result::Devices,
     },
+    /// Changes are safe in the state folder.
+    Saved {
+        /// How many of them, counted from the start; with an error: how many have been tried.
+        stores: u64,
+        /// Why they could not be saved.
+        error: Option<String>,
+    },
     /// A signal came.
     Signal(ByeReason),
     /// Nobody reads a client's lines any more.
@@ -250,6 +262,7 @@ pub struct Node {
     stirred: bool,
     counters: Counters,
     warned: BTreeMap<crate::api::event::WarningCode, Instant>,
+    stores: state::Stores,
 }
 
 /// A room's keys.
@@ -300,6 +313,7 @@ impl Node {
             stirred: false,
             counters: Counters::default(),
             warned: BTreeMap::new(),
+            stores: state::Stores::default(),
             config,
         };
         node.say_ready(out);
@@ -331,6 +345,7 @@ impl Node {
             Input::EndOfInput(client) => self.input_ended(client),
             Input::LagLines { client, lines } => self.lag_lines(client, lines),
             Input::Derived { job, key } => self.derived(job, key),
+            Input::Saved { stores, error } => self.saved(now, stores, error.as_deref(), out),
             Input::Signal(reason) => self.end(now, reason, 0, out),
             Input::OutputClosed(client) => self.output_closed(now, client, out),
             Input::Warn(code, message) => self.warn(now, code, &message, out),

@@ -94,6 +94,15 @@ pub enum Output {
     StopAudio,
     /// List the sound devices, and answer with `Devices`.
     ListDevices(JobId),
+    /// Set a row of the state folder, or remove it, and answer with `Saved`. Lines that follow are given to no client before that.
+    Store {
+        /// The table.
+        table: super::state::Table,
+        /// The row.
+        key: String,
+        /// What it holds from now on; `None`: it is removed.
+        value: Option<Vec<u8>>,
+    },
     /// Log a line.
     Log(LogLevel, String),
     /// Say something on stderr, whatever is logged: for cron.

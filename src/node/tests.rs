@@ -48,6 +48,8 @@ struct Chaos {
     replies: BTreeMap<u64, u32>,
     shown: BTreeMap<String, u32>,
     ended: bool,
+    /// Changes put out for the state folder.
+    stores: u64,
 }
 
 impl Chaos {
@@ -73,6 +75,7 @@ impl Chaos {
             seed: Some(seed),
             entropy: [1; 32],
             identity: None,
+            state: seed.is_multiple_of(4).then(State::default),
             max_links: if seed.is_multiple_of(2) { MAX_LINKS } else { 3 },
             max_links_per_addr: 2,
             history_bytes: 20_000,
@@ -100,6 +103,7 @@ impl Chaos {
             replies: BTreeMap::new(),
             shown: BTreeMap::new(),
             ended: false,
+            stores: 0,
         }
     }
 
@@ -135,6 +139,10 @@ impl Chaos {
                 Output::Close(link) => self.links.retain(|it| *it != link),
                 Output::Exit(_) => self.ended = true,
                 Output::Send { .. } | Output::HalfClose(_) | Output::Log(..) | Output::Complain(_) => {}
+                Output::Store { .. } => {
+                    assert!(self.seed.is_multiple_of(4), "seed {}: there is no state folder", self.seed);
+                    self.stores += 1;
+                }
                 Output::Datagram { to, bytes } => {
                     assert!(to.port() != 0 && !to.ip().is_unspecified() && !to.ip().is_multicast());
                     let bytes = match bytes {
@@ -427,6 +435,10 @@ impl Chaos {
             }
             12 if self.below(60) == 0 => self.handle(Input::EndOfInput(STDIO)),
             14 if self.below(60) == 0 => self.handle(Input::Signal(ByeReason::Sigterm)),
+            15 => {
+                let error = (self.below(2) == 0).then(|| "full".to_owned());
+                self.handle(Input::Saved { stores: self.stores, error });
+            }
             13 => self.handle(Input::Warn(WarningCode::AcceptFailed, "x".into())),
             _ => {
                 if let Some(link) = self.pick(&self.links.clone()) {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::api::event::LinkCode;
 use crate::api::result::Devices;
 use crate::api::{EventKind, Request};
-use crate::node::{Bytes, Config, DialId, Input, JobId, LinkId, LogLevel, Node, Now, Outbox, Output, STDIO};
+use crate::node::{Bytes, Config, DialId, Input, JobId, LinkId, LogLevel, Node, Now, Outbox, Output, STDIO, Table};
 use crate::voice::Chunk;
 use crate::wire::frame::{Allowance, Decoder, Item};
 use crate::wire::limits;
@@ -26,6 +26,7 @@ use crate::wire::room_key::RoomKey;
 mod check;
 pub mod line;
 mod peer;
+mod state;
 #[cfg(test)]
 mod tests;
 mod voice;
@@ -82,6 +83,8 @@ pub struct Crossing {
 
 #[derive(Debug)]
 struct Member {
+    /// With what it was started; its state is what it has saved.
+    config: Config,
     node: Node,
     out: Outbox,
     /// Lines that it has printed.
@@ -93,6 +96,10 @@ struct Member {
     reads: bool,
     frozen: bool,
     deadline: Option<Instant>,
+    /// Changes of its state that it has put out, and those that are not saved.
+    stores: u64,
+    unsaved: Vec<(Table, String, Option<Vec<u8>>)>,
+    saves: bool,
 }
 
 /// One end of a connection.
@@ -135,6 +142,7 @@ enum What {
     Datagram(SocketAddr, Vec<u8>),
     AudioOpened(String, String),
     Devices(JobId),
+    Saved(u64, Option<String>),
 }
 
 impl Net {
@@ -185,6 +193,7 @@ impl Net {
             drain: Duration::from_secs(2),
             seed: Some(self.nodes.len() as u64),
             identity: None,
+            state: None,
             entropy: std::array::from_fn(|i| (self.nodes.len() >> (i % 4 * 8)) as u8 ^ 7),
             max_links: limits::MAX_LINKS,
             max_links_per_addr: limits::MAX_LINKS_PER_ADDR,
@@ -194,9 +203,14 @@ impl Net {
             log: LogLevel::Off,
         };
         change(&mut config);
+        if config.state.is_some() {
+            // The same in every run of the node.
+            config.identity.get_or_insert(config.entropy);
+        }
         let mut out = Outbox::default();
-        let node = Node::new(self.time(), config, &mut out);
+        let node = Node::new(self.time(), config.clone(), &mut out);
         self.nodes.push(Member {
+            config,
             node,
             out,
             lines: Vec::new(),
@@ -206,6 +220,9 @@ impl Net {
             reads: true,
             frozen: false,
             deadline: None,
+            stores: 0,
+            unsaved: Vec::new(),
+            saves: true,
         });
         self.perform(at);
         at
@@ -232,12 +249,12 @@ impl Net {
     /// Breaks the link between two nodes, and keeps them apart until [`mend`](Self::mend).
     pub fn cut(&mut self, a: At, b: At) {
         self.apart.insert(pair(a, b));
-        let ends: Vec<(At, LinkId)> = self
-            .wires
-            .iter()
-            .filter(|(end, wire)| pair(end.0, wire.other.0) == pair(a, b))
-            .map(|(end, _)| *end)
-            .collect();
+        self.break_links(|one, other| pair(one, other) == pair(a, b));
+    }
+
+    fn break_links(&mut self, between: impl Fn(At, At) -> bool) {
+        let ends: Vec<(At, LinkId)> =
+            self.wires.iter().filter(|(end, wire)| between(end.0, wire.other.0)).map(|(end, _)| *end).collect();
         for (at, link) in ends {
             self.wires.remove(&(at, link));
             self.schedule(Duration::ZERO, at, What::Broken(link));
@@ -380,6 +397,7 @@ impl Net {
                 }
             }
             What::AudioOpened(mic, speaker) => self.handle(to, Input::AudioOpened(Ok((mic, speaker)))),
+            What::Saved(stores, error) => self.saved(to, stores, error),
             What::Devices(job) => self.handle(to, Input::Devices { job, devices: Devices::default() }),
             What::Dial(dial, addr) => self.dialled(to, dial, &addr),
             What::Derived(job, passphrase, room) => {
@@ -474,6 +492,7 @@ impl Net {
 
     fn perform(&mut self, at: At) {
         let outputs = std::mem::take(&mut self.nodes[at.0].out.outputs);
+        let stored = outputs.iter().any(|output| matches!(output, Output::Store { .. }));
         for output in outputs {
             match output {
                 Output::Send { link, bytes } => self.transmit(at, link, &bytes),
@@ -508,9 +527,13 @@ impl Net {
                 }
                 Output::Play(chunk) => self.nodes[at.0].played.push(*chunk),
                 Output::ListDevices(job) => self.schedule(Duration::ZERO, at, What::Devices(job)),
+                Output::Store { table, key, value } => self.store(at, table, key, value),
                 Output::StopAudio | Output::Log(..) | Output::Complain(_) => {}
                 Output::Exit(code) => self.nodes[at.0].exit = Some(code),
             }
+        }
+        if stored {
+            self.save(at);
         }
         let member = &mut self.nodes[at.0];
         member.out.clear();
