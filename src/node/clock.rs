@@ -88,6 +88,11 @@ impl Clock {
         bytes
     }
 
+    /// The time of the start, in milliseconds since 1970. It uses up no stamp.
+    pub fn start(&self, now: Now) -> u64 {
+        self.seeded.unwrap_or(now.unix_ms)
+    }
+
     /// The secret of a new identity: from the seed if there is one, so that a test's node ids are the same in every run.
     pub fn identity(&mut self) -> [u8; 32] {
         if self.seeded.is_some() { self.bytes() } else { self.secret() }

@@ -228,6 +228,7 @@ impl Node {
                 return Ok(result::Sent { message: id, room, links: 0, confirmed: 0, duplicate: true });
             }
         };
+        let place = self.next_place(now);
         let stamp = self.clock.stamp(now);
         let ts = rfc3339(stamp);
         let meta = args.meta.as_ref().map(serde_json::value::to_raw_value).and_then(Result::ok);
@@ -247,8 +248,9 @@ impl Node {
             meta: meta.as_deref().filter(|_| key.is_none()),
             encrypted_meta: sealed_meta.as_deref(),
         };
-        let mut frame = Vec::with_capacity(args.text.len() + 320);
-        outgoing::frame(&Message::Chat(chat), &mut frame);
+        let Some(frame) = outgoing::signed_frame(&Message::Chat(chat), &self.identity, place) else {
+            return refuse(ErrorCode::BadValue, "the message can't be signed");
+        };
         let from = self.id.clone();
         // Nothing came from anywhere: a copy that does is an echo.
         self.traces.begin(number, &from, 0, now.mono, stamp).copies = 0;

@@ -7,6 +7,7 @@
 //!
 //! - [`links`]: what a link is, its queue, its coming and going; [`dial`]: addresses that are dialled again and again
 //! - [`greeting`]: hello, and which of two links between the same nodes stays
+//! - [`places`]: the counters of our own signed messages
 //! - [`relay`]: a message's way through the node; [`neighbour`]: what two nodes of ours say to each other
 //! - [`clients`]: lines to clients, the events that `wait` looks back over
 //! - [`voice`]: voice: who is in, what goes to whom, what is heard
@@ -39,6 +40,7 @@ mod links;
 mod neighbour;
 pub mod outbox;
 mod pending;
+mod places;
 mod relay;
 pub mod state;
 #[cfg(test)]
@@ -227,10 +229,10 @@ pub enum Input<'a> {
 #[derive(Debug)]
 pub struct Node {
     config: Config,
-    #[expect(dead_code, reason = "links and messages will be signed with it")]
     identity: Identity,
     /// The identity's.
     id: Rc<str>,
+    places: places::Places,
     username: String,
     room: String,
     listen: BTreeSet<String>,
@@ -289,6 +291,7 @@ impl Node {
         let mut node = Self {
             id: identity.id().clone(),
             identity,
+            places: places::Places::new(clock.start(now)),
             username: config.username.clone(),
             room: config.room.clone(),
             listen: config.listen.iter().filter(|room| *room != "*").cloned().collect(),

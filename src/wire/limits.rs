@@ -29,6 +29,9 @@ pub const MAX_TEXT: usize = 64 << 10;
 /// `meta`, in bytes of JSON as it came.
 pub const MAX_META: usize = 1 << 10;
 
+/// Fields that one signature covers. Ours has a dozen.
+pub const MAX_SIGNED: usize = 32;
+
 /// Links at once, if the command line says nothing else.
 pub const MAX_LINKS: usize = 64;
 /// Links of one address other than loopback, if the command line says nothing else.

@@ -51,6 +51,17 @@ macro_rules! fields {
         }
 
         impl<'a> View<'a> {
+            /// The field of a name; `None` if this version knows none of that name.
+            pub fn field(&self, name: &str) -> Option<Field<'a>> {
+                match name { $($name => Some(self.$field),)* _ => None }
+            }
+
+            /// The names of the known fields that are there.
+            pub fn present(&self) -> impl Iterator<Item = &'static str> {
+                let all = [$(($name, self.$field.is_some()),)*];
+                all.into_iter().filter(|(_, is_there)| *is_there).map(|(name, _)| name)
+            }
+
             fn set(&mut self, key: Key, value: &'a RawValue) -> bool {
                 let field = match key { $(Key::$field => &mut self.$field,)* Key::Other => return true };
                 field.0.replace(value.get()).is_none()
@@ -100,6 +111,8 @@ fields! {
     muted "muted"
     /// In `voice_join`, `voice_leave` and `voice_mute_status`: what is ours.
     voice "voice"
+    /// The author's signature: see [`signed`](super::signed).
+    sig "sig"
 }
 
 /// A field's value, as the JSON text that stands in the frame.
@@ -319,6 +332,33 @@ impl<'a> View<'a> {
         let start = (value.as_ptr() as usize).checked_sub(self.bytes.as_ptr() as usize)?;
         Some(start..start + value.len())
     }
+}
+
+/// All fields of a message, known or not, in their order: names and JSON texts. `None` if it is no JSON object.
+pub fn fields(bytes: &[u8]) -> Option<Vec<(Cow<'_, str>, &str)>> {
+    struct All<'a>(Vec<(Cow<'a, str>, &'a str)>);
+    impl<'de> Deserialize<'de> for All<'de> {
+        fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            struct Read;
+            impl<'de> Visitor<'de> for Read {
+                type Value = All<'de>;
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("an object")
+                }
+                fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Self::Value, A::Error> {
+                    let mut all = Vec::new();
+                    while let Some(Name(name)) = from.next_key()? {
+                        all.push((name, from.next_value::<&RawValue>()?.get()));
+                    }
+                    Ok(All(all))
+                }
+            }
+            from.deserialize_map(Read)
+        }
+    }
+    #[derive(serde::Deserialize)]
+    struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+    serde_json::from_slice::<All<'_>>(bytes).ok().map(|all| all.0)
 }
 
 enum Token {

@@ -7,8 +7,10 @@
 //! - [`datagram`]: datagrams of voice, both levels
 //! - [`outgoing`]: our own messages, as bytes
 //! - [`identity`]: who a node is: its key, and the id that is made from it
+//! - [`signed`]: who said it: a message's signature; [`canonical`]: what it is over
 //! - [`room_key`]: encryption of a room's text, as the original has it
 
+pub mod canonical;
 pub mod datagram;
 pub mod frame;
 pub mod identity;
@@ -17,3 +19,4 @@ pub mod limits;
 pub mod message;
 pub mod outgoing;
 pub mod room_key;
+pub mod signed;

@@ -4,6 +4,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::frame::PREFIX;
+use super::identity::Identity;
+use super::signed::{self, Place};
 
 /// A message of ours.
 #[derive(Debug, Serialize)]
@@ -171,6 +173,13 @@ pub const CONFIRM: &str = "confirm";
 pub const NICK: &str = "nick";
 /// All that this version can do.
 pub const CAPABILITIES: &[&str] = &[PING, CONFIRM, NICK];
+
+/// A message as a signed frame, length and all. `None` if it can't be signed, which none of the types above is.
+pub fn signed_frame(message: &Message<'_>, identity: &Identity, place: Place) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(768);
+    frame(message, &mut out);
+    signed::sign(identity, place, &mut out).then_some(out)
+}
 
 /// Appends a message as a frame, length and all.
 pub fn frame(message: &Message<'_>, out: &mut Vec<u8>) {

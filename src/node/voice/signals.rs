@@ -383,6 +383,7 @@ impl Node {
         let (session, muted) = (format!("{:016x}", call.session), call.muted);
         let codecs = if call.talker.has_codec() { CODECS } else { &[] };
         let id = self.clock.uuid();
+        let place = self.next_place(now);
         let stamp = self.clock.stamp(now);
         let number = self.seen.insert(&id, MAX_TTL).ok()?;
         self.traces.begin(number, &own, 0, now.mono, stamp).copies = 0;
@@ -405,9 +406,10 @@ impl Node {
             Say::Leave => Message::VoiceLeave(signal),
             Say::Muted => Message::VoiceMuteStatus(signal),
         };
-        let bytes = out.write(|buffer| outgoing::frame(&message, buffer));
-        if let (Say::Join, Bytes::Small(range), Some(call)) = (what, &bytes, &mut self.voice.call) {
-            call.join = Some(out.bytes(range).into());
+        let frame = outgoing::signed_frame(&message, &self.identity, place)?;
+        let bytes = out.write(|buffer| buffer.extend_from_slice(&frame));
+        if let (Say::Join, Some(call)) = (what, &mut self.voice.call) {
+            call.join = Some(frame.into());
         }
         Some(Said { id, number, bytes })
     }

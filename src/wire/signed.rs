@@ -1,0 +1,213 @@
+//! Signed messages: who said it, proved to anyone whom it reaches.
+//!
+//! A message that is signed has one more field, `sig`:
+//!
+//! ```json
+//! "sig":{"key":"…","epoch":1767225600000,"n":7,"of":"type,id,from,username,room,msg,ttl0,ts","by":"…"}
+//! ```
+//!
+//! `key` is the author's public key, of which its node id is the hash, and `by` the signature, both in base64 for URLs
+//! without padding. `epoch` and `n` are the message's place among all that its author has ever signed: no two have the same.
+//! `of` names the fields that the signature is over, so that fields yet to come are covered as well.
+//!
+//! What is signed are the *decoded* values (see [`canonical`]), so that a relay which reads a message and writes it anew
+//! breaks nothing: [`PURPOSE`], the key, `epoch` and `n` in 8 bytes each, the number of names in 4, then each name and value,
+//! in the order of `of`. `ttl` is left out, since each relay counts it down; `ttl0` must be in. So must be every field that
+//! this version knows: a relay must not be able to add one.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::canonical::{self, Number};
+use super::frame::PREFIX;
+use super::identity::{self, Identity, KEY, SIGNATURE};
+use super::limits::{MAX_NAME, MAX_SIGNED, MAX_TTL};
+use super::message::{View, fields};
+
+/// What every signed message begins with, so that a signature for anything else is none for a message.
+pub const PURPOSE: &[u8] = b"p2p-chat signed message 1";
+/// Fields that are never signed: `ttl` changes on the way, and `sig` is the signature.
+const UNSIGNED: [&str; 2] = ["ttl", "sig"];
+
+/// A message's place among all that its author has signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// Grows when an author can't say how far it has counted.
+    pub epoch: u64,
+    /// Counts up within the epoch, from 1.
+    pub n: u64,
+}
+
+/// Who has signed a message, and which it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signed {
+    /// The author's public key: `from` is its hash.
+    pub key: [u8; KEY],
+    /// The message's place.
+    pub place: Place,
+    /// The `ttl` that it started with.
+    pub ttl0: u8,
+}
+
+/// Why a signed message is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bad {
+    /// `sig` is not what it should be.
+    Form,
+    /// A field that must be signed is not, one that is signed is not there, is there twice, or can't be.
+    Fields,
+    /// The author's id is not that of the key.
+    Author,
+    /// The signature is not the key's, or what it is over has been changed.
+    Signature,
+}
+
+impl fmt::Display for Bad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Form => "its `sig` is not one",
+            Self::Fields => "a field is not covered by its signature, or missing",
+            Self::Author => "it is signed with another's key",
+            Self::Signature => "its signature does not fit",
+        })
+    }
+}
+
+/// Whether a message claims to be signed. A `sig` that is no object is some other program's own.
+pub fn claims(view: &View<'_>) -> bool {
+    view.sig.json().is_some_and(|json| json.starts_with('{'))
+}
+
+/// Looks whether a message is signed by its author.
+///
+/// # Errors
+/// Why it is not to be believed.
+pub fn verify(view: &View<'_>) -> Result<Signed, Bad> {
+    let sig = view.sig.json().and_then(|json| serde_json::from_str::<Sig<'_>>(json).ok()).ok_or(Bad::Form)?;
+    let key: [u8; KEY] = decode(&sig.key).ok_or(Bad::Form)?;
+    let by: [u8; SIGNATURE] = decode(&sig.by).ok_or(Bad::Form)?;
+    let place = Place { epoch: integer(sig.epoch).ok_or(Bad::Form)?, n: integer(sig.n).ok_or(Bad::Form)? };
+    let ttl0 = view.ttl0.json().and_then(integer_of).and_then(|it| u8::try_from(it).ok());
+    let ttl0 = ttl0.filter(|ttl0| (1..=MAX_TTL).contains(ttl0)).ok_or(Bad::Fields)?;
+    let names: Vec<&str> = sig.of.split(',').collect();
+    let message = named(view, &names).and_then(|values| to_sign(&key, place, &names, &values)).ok_or(Bad::Fields)?;
+    if view.from.string().as_deref() != Ok(&identity::node_id(&key)) {
+        return Err(Bad::Author);
+    }
+    match identity::is_signed(&key, &message, &by) {
+        true => Ok(Signed { key, place, ttl0 }),
+        false => Err(Bad::Signature),
+    }
+}
+
+/// Signs a frame that is complete but for that: every field but `ttl`. False, with the frame as it was, if it can't be signed:
+/// what `outgoing` writes can.
+pub fn sign(identity: &Identity, place: Place, frame: &mut Vec<u8>) -> bool {
+    try_sign(identity, place, frame).is_some()
+}
+
+fn try_sign(identity: &Identity, place: Place, frame: &mut Vec<u8>) -> Option<()> {
+    let json = frame.get(PREFIX..)?;
+    let mut all = fields(json)?;
+    all.retain(|(name, _)| !UNSIGNED.contains(&&**name));
+    let names: Vec<&str> = all.iter().map(|(name, _)| &**name).collect();
+    if !are_names(&names) {
+        return None;
+    }
+    let values: Vec<&str> = all.iter().map(|(_, value)| *value).collect();
+    let key = identity.public();
+    let by = identity.sign(&to_sign(&key, place, &names, &values)?);
+    // What a name may be does not need to be escaped, but for what JSON always escapes.
+    let of = serde_json::to_string(&names.join(",")).ok()?;
+    let Place { epoch, n } = place;
+    let (key, by) = (URL_SAFE_NO_PAD.encode(key), URL_SAFE_NO_PAD.encode(by));
+    let sig = format!(r#","sig":{{"key":"{key}","epoch":{epoch},"n":{n},"of":{of},"by":"{by}"}}"#);
+    let end = frame.iter().rposition(|&b| b == b'}')?;
+    let length = u32::try_from(frame.len() - PREFIX + sig.len()).ok()?;
+    frame.splice(end..end, sig.bytes());
+    frame.get_mut(..PREFIX)?.copy_from_slice(&length.to_be_bytes());
+    Some(())
+}
+
+/// `sig`, as it is read. What it may have beside these is not looked at.
+#[derive(Deserialize)]
+struct Sig<'a> {
+    #[serde(borrow)]
+    key: Cow<'a, str>,
+    #[serde(borrow)]
+    epoch: &'a RawValue,
+    #[serde(borrow)]
+    n: &'a RawValue,
+    #[serde(borrow)]
+    of: Cow<'a, str>,
+    #[serde(borrow)]
+    by: Cow<'a, str>,
+}
+
+fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
+    // One text for one value: padding, and bits that count for nothing, are refused.
+    URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
+}
+
+fn integer(json: &RawValue) -> Option<u64> {
+    integer_of(json.get())
+}
+
+fn integer_of(json: &str) -> Option<u64> {
+    match Number::read(json)? {
+        Number::Integer { negative: false, magnitude } => Some(magnitude),
+        _ => None,
+    }
+}
+
+/// Whether these can be the names of signed fields: not too many, none twice, none that is never signed.
+fn are_names(names: &[&str]) -> bool {
+    let is_one = |name: &str| (1..=MAX_NAME).contains(&name.len()) && !name.contains(',') && !UNSIGNED.contains(&name);
+    names.len() <= MAX_SIGNED
+        && names.iter().enumerate().all(|(i, name)| is_one(name) && names.iter().take(i).all(|other| other != name))
+}
+
+/// The values of the fields of those names. `None` if one is missing or stands twice, or if a field that this version knows is
+/// not named.
+fn named<'a>(view: &View<'a>, names: &[&str]) -> Option<Vec<&'a str>> {
+    if !are_names(names) || view.present().any(|it| !UNSIGNED.contains(&it) && !names.contains(&it)) {
+        return None;
+    }
+    let mut values: Vec<Option<&str>> = names.iter().map(|name| view.field(name).and_then(|it| it.json())).collect();
+    if values.contains(&None) {
+        // Fields that this version does not know.
+        let mut places: Vec<(&str, usize)> = names.iter().copied().zip(0..).collect();
+        places.sort_unstable();
+        for (name, value) in fields(view.bytes())? {
+            let Ok(at) = places.binary_search_by(|(it, _)| (*it).cmp(&name)) else { continue };
+            let slot = values.get_mut(places.get(at)?.1)?;
+            if view.field(&name).is_none() && slot.replace(value).is_some() {
+                return None;
+            }
+        }
+    }
+    values.into_iter().collect()
+}
+
+/// What is signed.
+fn to_sign(key: &[u8; KEY], place: Place, names: &[&str], values: &[&str]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(512);
+    out.extend_from_slice(PURPOSE);
+    out.extend_from_slice(key);
+    out.extend_from_slice(&place.epoch.to_be_bytes());
+    out.extend_from_slice(&place.n.to_be_bytes());
+    out.extend_from_slice(&u32::try_from(names.len()).ok()?.to_be_bytes());
+    for (name, value) in names.iter().zip(values) {
+        canonical::text(name, &mut out)?;
+        canonical::value(value, &mut out)?;
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests;
