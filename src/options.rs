@@ -28,6 +28,7 @@ The whole protocol as a JSON Schema: {command_name} schema",
     error_code(1, "an error inside"),
     error_code(2, "usage"),
     error_code(3, "an address could not be bound, or a file or device named here not opened"),
+    error_code(4, "the state folder is in use by another process, damaged, or can't be used"),
     error_code(5, "--check: a command failed, or frames were not delivered"),
     error_code(6, "stdout was closed")
 )]
@@ -63,6 +64,11 @@ pub struct Options {
     /// a room's passphrase: the file's first line; may be repeated
     #[argh(option, arg_name = "room=file")]
     pub room_key_file: Vec<String>,
+
+    /// a folder to keep what outlives this run: who this node is, whom it blocks, which messages it has had; it is made if
+    /// need be; without it nothing touches the disk
+    #[argh(option, arg_name = "dir")]
+    pub state: Option<String>,
 
     /// the host to tell others, behind a wildcard address or NAT
     #[argh(option, arg_name = "host")]

@@ -3,11 +3,13 @@
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use crate::api::EventKind;
 use crate::api::event::{Event, Fatal, FatalCode, WarningCode};
 use crate::api::line::{printable, to_json};
 use crate::api::schema::schema;
+use crate::driver::state::{self, Opened, Store};
 use crate::driver::{self, ForTests, Sockets, stdio};
 use crate::node::Config;
 use crate::options::{self, Asked, Options, Run};
@@ -19,6 +21,8 @@ const EXIT_INTERNAL: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 /// The exit code when an address can't be bound, or a file or device not be opened.
 const EXIT_CANNOT_START: u8 = 3;
+/// The exit code when the state folder can't be used.
+const EXIT_STATE: u8 = 4;
 
 /// Bytes of datagrams that may wait for the loop: 0.1 s of 64 members who all talk, 2 KiB of the kernel's a datagram, and
 /// as much again.
@@ -96,14 +100,14 @@ fn run_node(run: Run) -> u8 {
     let (output, errors) = (stdio.output.clone(), stdio.errors.clone());
     let result = catch_unwind(AssertUnwindSafe(|| {
         let for_tests = ForTests { clock_ppm: run.options.clock_ppm, line: run.options.line };
-        let (sockets, config, warnings) = prepare(run)?;
-        driver::run(config, sockets, stdio, warnings, for_tests).map_err(|e| internal(&e.to_string()))
+        let (sockets, config, store, warnings) = prepare(run)?;
+        driver::run(config, sockets, stdio, store, warnings, for_tests).map_err(|e| internal(&e.to_string()))
     }));
     let exit = match result.unwrap_or_else(|_| Err(internal("a bug: please report what stderr says above"))) {
         Ok(exit) => exit,
         Err(failure) => {
             let fatal = Event::Fatal(Fatal { code: failure.code, message: &failure.message });
-            output.with(|lines| lines.push(EventKind::Fatal, to_json(&fatal).into()));
+            output.with(|lines| lines.push(EventKind::Fatal, to_json(&fatal).into(), 0));
             errors.say(&failure.message);
             failure.exit
         }
@@ -119,7 +123,7 @@ fn internal(message: &str) -> Failure {
     Failure { code: FatalCode::Internal, message: message.to_owned(), exit: EXIT_INTERNAL }
 }
 
-type Prepared = (Sockets, Config, Vec<(WarningCode, String)>);
+type Prepared = (Sockets, Config, Option<Store>, Vec<(WarningCode, String)>);
 
 /// Binds the addresses, reads the files.
 fn prepare(run: Run) -> Result<Prepared, Failure> {
@@ -134,6 +138,10 @@ fn prepare(run: Run) -> Result<Prepared, Failure> {
     let keys = run.room_key_files.iter().map(read_key).collect::<Result<Vec<_>, _>>()?;
     let mut entropy = [0; 32];
     getrandom::fill(&mut entropy).map_err(|e| internal(&format!("no random numbers: {e}")))?;
+    let (store, identity, rows, warnings) = match run.options.state.as_deref().map(open_state).transpose()? {
+        Some(Opened { store, secret, rows, warnings }) => (Some(store), Some(secret), Some(rows), warnings),
+        None => (None, None, None, Vec::new()),
+    };
     let (max_links, warning) = driver::limits::fit_links(run.options.max_links);
     let drain = run.options.drain();
     let options = run.options;
@@ -153,8 +161,8 @@ fn prepare(run: Run) -> Result<Prepared, Failure> {
         drain,
         seed: options.seed,
         entropy,
-        identity: None,
-        state: None,
+        identity,
+        state: rows,
         max_links,
         max_links_per_addr: options.max_links_per_addr,
         history_bytes: options.history_bytes,
@@ -162,7 +170,15 @@ fn prepare(run: Run) -> Result<Prepared, Failure> {
         keys,
         log: options.log,
     };
-    Ok((sockets, config, warning.into_iter().chain(no_address).collect()))
+    Ok((sockets, config, store, warnings.into_iter().chain(warning).chain(no_address).collect()))
+}
+
+fn open_state(path: &str) -> Result<Opened, Failure> {
+    state::open(Path::new(path)).map_err(|refused| Failure {
+        code: refused.code,
+        message: refused.message,
+        exit: EXIT_STATE,
+    })
 }
 
 fn cannot_bind(addr: SocketAddr, what: &str, option: &str, e: &io::Error) -> Failure {

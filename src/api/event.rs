@@ -522,6 +522,14 @@ pub enum FatalCode {
     CannotRead,
     /// A microphone or speaker named on the command line can't be opened.
     CannotOpen,
+    /// Another process uses the state folder.
+    StateInUse,
+    /// A file of the state folder that can't be done without is damaged.
+    StateDamaged,
+    /// The state folder was made by a newer version of the program.
+    StateTooNew,
+    /// The state folder can't be used for another reason.
+    StateUnusable,
     /// An error inside: a bug.
     Internal,
 }

@@ -3,9 +3,13 @@
 //! The queue is bounded. Replies are never dropped: when they fill it, the client's commands are read no further.
 //! Events are, the oldest first; where some are missing, a `lagged` line says how many of which. Lines get their numbers
 //! as they are taken out, so that dropped ones leave a gap in the numbers and `lagged` follows it.
+//!
+//! A line that tells of something which must outlive this process waits until that is safe in the state folder: else, after a
+//! crash, it would be told once more. It waits no longer than the disk works: see [`Queue::release`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::api::EventKind;
 use crate::api::event::{Event, Lagged};
@@ -15,6 +19,8 @@ use crate::node::seq_at;
 
 /// How much a writer takes out at once, in bytes.
 const BATCH: usize = 64 << 10;
+/// How long a line waits for a disk that does not answer. A guess: longer than one that is busy takes.
+const MAX_HOLD: Duration = Duration::from_secs(5);
 
 /// The queue, without its lock.
 #[derive(Debug, Default)]
@@ -31,11 +37,17 @@ pub struct Lines {
     next: u64,
     /// `lagged` lines so far.
     lag_lines: u64,
+    /// So many changes of the state folder are safe.
+    saved: u64,
+    /// Lines do not wait for the state folder: it can't be written.
+    released: bool,
 }
 
 #[derive(Debug)]
 struct Line {
     place: u64,
+    /// So many changes of the state folder must be safe before it is written.
+    after: u64,
     kind: EventKind,
     text: Arc<str>,
 }
@@ -49,12 +61,13 @@ struct Gap {
 }
 
 impl Lines {
-    /// Adds a line, dropping the oldest events if there are too many.
-    pub fn push(&mut self, kind: EventKind, text: Arc<str>) {
+    /// Adds a line, dropping the oldest events if there are too many. It is taken out when `after` changes of the state folder are
+    /// safe.
+    pub fn push(&mut self, kind: EventKind, text: Arc<str>, after: u64) {
         let place = self.pushed;
         self.pushed += 1;
         self.bytes += text.len();
-        let line = Line { place, kind, text };
+        let line = Line { place, after, kind, text };
         if matches!(kind, EventKind::Reply | EventKind::Ready | EventKind::Fatal | EventKind::Bye) {
             self.kept_bytes += line.text.len();
             self.kept.push_back(line);
@@ -97,8 +110,10 @@ impl Lines {
                 number(&lagged, EventKind::Lagged, self.next + self.lag_lines, buffer);
                 continue;
             }
-            let front = |lines: &VecDeque<Line>| lines.front().map_or(u64::MAX, |line| line.place);
-            let from_events = front(&self.events) < front(&self.kept);
+            if self.is_held() {
+                break;
+            }
+            let from_events = self.events_go_first();
             let Some(line) = (if from_events { &mut self.events } else { &mut self.kept }).pop_front() else { break };
             self.bytes -= line.text.len();
             self.kept_bytes -= if from_events { 0 } else { line.text.len() };
@@ -109,6 +124,22 @@ impl Lines {
             self.events.shrink_to(64);
         }
         buffer.len() > before
+    }
+
+    fn events_go_first(&self) -> bool {
+        let front = |lines: &VecDeque<Line>| lines.front().map_or(u64::MAX, |line| line.place);
+        front(&self.events) < front(&self.kept)
+    }
+
+    /// Whether the next line waits for the state folder.
+    fn is_held(&self) -> bool {
+        let next = if self.events_go_first() { self.events.front() } else { self.kept.front() };
+        !self.released && next.is_some_and(|line| line.after > self.saved)
+    }
+
+    /// Whether there is something to take out.
+    fn is_ready(&self) -> bool {
+        self.gaps.front().is_some_and(|gap| gap.from == self.next) || (self.held().0 > 0 && !self.is_held())
     }
 
     /// `lagged` lines so far.
@@ -164,10 +195,23 @@ impl Queue {
     pub fn with<T>(&self, change: impl FnOnce(&mut Lines) -> T) -> T {
         let mut state = self.lock();
         let result = change(&mut state.lines);
-        if state.idle && state.lines.held().0 > 0 {
+        if state.idle && state.lines.is_ready() {
             self.changed.notify_one();
         }
         result
+    }
+
+    /// So many changes of the state folder are safe: lines that told of them need not wait.
+    pub fn saved(&self, changes: u64) {
+        self.with(|lines| {
+            lines.saved = lines.saved.max(changes);
+            lines.released = false;
+        });
+    }
+
+    /// The state folder can't be written: no line waits for it, until one day it is.
+    pub fn release(&self) {
+        self.with(|lines| lines.released = true);
     }
 
     /// No more lines will come.
@@ -176,18 +220,35 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Waits for lines and takes them out. False when there will be none.
-    pub fn wait(&self, buffer: &mut Vec<u8>) -> bool {
+    /// Waits for lines and takes them out. `None` when there will be none; else whether they have waited for the state folder
+    /// for too long.
+    pub fn wait(&self, buffer: &mut Vec<u8>) -> Option<bool> {
+        self.wait_with(buffer, MAX_HOLD)
+    }
+
+    fn wait_with(&self, buffer: &mut Vec<u8>, max_hold: Duration) -> Option<bool> {
         let mut state = self.lock();
+        let mut too_long = false;
         loop {
             if state.lines.take(buffer) {
-                return true;
+                return Some(too_long);
             }
-            if state.closed {
-                return false;
+            let held = state.lines.is_held();
+            if state.closed && !held {
+                return None;
             }
             state.idle = true;
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            if held {
+                let saved = state.lines.saved;
+                let waits = |state: &mut State| state.lines.is_held() && state.lines.saved == saved;
+                let waited = self.changed.wait_timeout_while(state, max_hold, waits);
+                let (still, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                state = still;
+                too_long |= timeout.timed_out();
+                state.lines.released |= timeout.timed_out();
+            } else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
             state.idle = false;
         }
     }
@@ -239,9 +300,9 @@ mod tests {
     #[test]
     fn lines_are_numbered_in_order() {
         let mut lines = Lines::default();
-        lines.push(EventKind::Message, event(1));
-        lines.push(EventKind::Reply, reply(2));
-        lines.push(EventKind::Message, event(3));
+        lines.push(EventKind::Message, event(1), 0);
+        lines.push(EventKind::Reply, reply(2), 0);
+        lines.push(EventKind::Message, event(3), 0);
         let read = read(&mut lines);
         assert_eq!(read.iter().map(|line| line["n"].as_u64()).collect::<Vec<_>>(), [Some(1), Some(2), Some(3)]);
         assert_eq!(check_numbers(&read), 0);
@@ -252,9 +313,9 @@ mod tests {
         let mut lines = Lines::default();
         for n in 0..3 * MAX_QUEUE_LINES {
             if n % 100 == 50 {
-                lines.push(EventKind::Reply, reply(n))
+                lines.push(EventKind::Reply, reply(n), 0)
             } else {
-                lines.push(EventKind::Message, event(n))
+                lines.push(EventKind::Message, event(n), 0)
             }
             assert!(lines.held().0 <= MAX_QUEUE_LINES);
         }
@@ -271,7 +332,7 @@ mod tests {
         let mut lines = Lines::default();
         let large: Arc<str> = format!("{{\"event\":\"message\",\"x\":\"{}\"}}", "x".repeat(1 << 20)).into();
         for _ in 0..40 {
-            lines.push(EventKind::Message, large.clone());
+            lines.push(EventKind::Message, large.clone(), 0);
             assert!(lines.held().1 <= MAX_QUEUE_BYTES);
         }
         assert_eq!(check_numbers(&read(&mut lines)), 25);
@@ -282,12 +343,67 @@ mod tests {
         let mut lines = Lines::default();
         let mut n = 0;
         while lines.has_room() {
-            lines.push(EventKind::Reply, reply(n));
+            lines.push(EventKind::Reply, reply(n), 0);
             n += 1;
         }
         assert_eq!(n, MAX_QUEUE_LINES - MAX_ASYNC);
-        lines.push(EventKind::Message, event(0));
+        lines.push(EventKind::Message, event(0), 0);
         assert_eq!(check_numbers(&read(&mut lines)), 0);
         assert!(lines.has_room());
+    }
+
+    #[test]
+    fn a_line_waits_for_the_state_folder_and_so_does_what_follows() {
+        let mut lines = Lines::default();
+        lines.push(EventKind::Message, event(1), 0);
+        lines.push(EventKind::Message, event(2), 5);
+        lines.push(EventKind::Reply, reply(3), 5);
+        assert_eq!(read(&mut lines).len(), 1);
+        assert!(!lines.is_ready());
+        lines.saved = 4;
+        assert_eq!(read(&mut lines).len(), 0);
+        lines.saved = 5;
+        assert!(lines.is_ready());
+        assert_eq!(read(&mut lines).len(), 2);
+        lines.push(EventKind::Message, event(4), 6);
+        assert_eq!(read(&mut lines).len(), 0);
+        lines.released = true;
+        assert_eq!(read(&mut lines).len(), 1);
+    }
+
+    #[test]
+    fn lines_that_wait_are_dropped_as_others_are() {
+        let mut lines = Lines::default();
+        for n in 0..MAX_QUEUE_LINES + 9 {
+            lines.push(EventKind::Message, event(n), 1);
+        }
+        let mut buffer = Vec::new();
+        while lines.take(&mut buffer) {}
+        lines.saved = 1;
+        while lines.take(&mut buffer) {}
+        let all: Vec<Value> = String::from_utf8(buffer)
+            .expect("UTF-8")
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect();
+        assert_eq!(check_numbers(&all), 9);
+        assert_eq!(all.len(), MAX_QUEUE_LINES + 1);
+    }
+
+    #[test]
+    fn a_disk_that_does_not_answer_holds_nothing_for_ever() {
+        let queue = Queue::default();
+        queue.with(|lines| lines.push(EventKind::Message, event(1), 1));
+        let mut buffer = Vec::new();
+        assert_eq!(queue.wait_with(&mut buffer, Duration::from_millis(1)), Some(true));
+        queue.with(|lines| lines.push(EventKind::Message, event(2), 2));
+        assert_eq!(queue.wait(&mut buffer), Some(false), "nor a second time");
+        queue.saved(1);
+        queue.with(|lines| assert!(!lines.released));
+        queue.with(|lines| lines.push(EventKind::Reply, reply(3), 2));
+        queue.close();
+        queue.release();
+        assert_eq!(queue.wait(&mut buffer), Some(false));
+        assert_eq!(queue.wait(&mut buffer), None);
     }
 }

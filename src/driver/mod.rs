@@ -6,6 +6,7 @@
 //! each, and a third watches whether stdout is still open.
 //!
 //! - [`tcp`]: links; [`dial`](self): name look-up and connect; [`udp`]: datagrams, [`line`](self): and a bad line for them; [`sound`](self): microphone and speaker
+//! - [`state`]: the state folder
 //! - [`stdio`]: the threads; [`client`]: the queue of lines between the loop and stdout's thread
 
 use std::cell::{Cell, RefCell};
@@ -14,7 +15,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_channel::{Receiver, Sender};
 use async_signal::{Signal, Signals};
@@ -31,10 +32,12 @@ mod dial;
 pub mod limits;
 mod line;
 mod sound;
+pub mod state;
 pub mod stdio;
 mod tcp;
 mod udp;
 
+use state::saver::{Report, Saver};
 use tcp::LinkIo;
 
 /// The sockets that a node runs on.
@@ -56,6 +59,8 @@ pub enum Notice {
         /// `lagged` lines so far.
         lag_lines: u64,
     },
+    /// Lines have waited for the state folder for so long that they wait no more.
+    DiskSilent,
 }
 
 /// The ends of stdio's threads that the loop holds.
@@ -105,6 +110,10 @@ struct Core {
     echoes: VecDeque<Input<'static>>,
     clock_ppm: f64,
     stdio: Stdio,
+    /// With a state folder.
+    saver: Option<Saver>,
+    /// Changes of it so far.
+    changes: u64,
     /// When the timer will wake.
     timer_at: Option<Instant>,
 }
@@ -114,11 +123,15 @@ const SCRATCH: usize = 64 << 10;
 /// The same in a call, in which a flood of text must not hold up voice for long. A guess.
 const SCRATCH_IN_CALL: usize = 16 << 10;
 
+/// At the end, how long the disk may take for what is to be kept. A guess.
+const SAVE_TIME: Duration = Duration::from_secs(5);
+
 /// Runs a node until it ends. Gives the exit code.
 pub fn run(
     config: Config,
     sockets: Sockets,
     stdio: Stdio,
+    store: Option<state::Store>,
     warnings: Vec<(WarningCode, String)>,
     for_tests: ForTests,
 ) -> std::io::Result<u8> {
@@ -127,6 +140,9 @@ pub fn run(
     let udp = Rc::new(Async::new(sockets.udp)?);
     let signals = Signals::new([Signal::Int, Signal::Term])?;
     let (requests, notices) = (stdio.requests.clone(), stdio.notices.clone());
+    let (output, errors) = (stdio.output.clone(), stdio.errors.clone());
+    let (wake, saved) = async_channel::bounded(1);
+    let saver = store.map(|store| Saver::start(store, output.clone(), wake)).transpose()?;
     let mut out = Outbox::default();
     let seed = line::seed(config.seed, &config.username, config.entropy);
     let lines = for_tests.line.map(|settings| line::Lines::new(settings, seed, now().mono));
@@ -144,6 +160,8 @@ pub fn run(
         echoes: VecDeque::new(),
         clock_ppm: for_tests.clock_ppm,
         stdio,
+        saver,
+        changes: 0,
         timer_at: None,
     };
     let this = Rc::new(Loop {
@@ -165,18 +183,23 @@ pub fn run(
         this.executor.spawn(watch_signals(this.clone(), signals)),
         this.executor.spawn(take_requests(this.clone(), requests)),
         this.executor.spawn(take_notices(this.clone(), notices)),
+        this.executor.spawn(take_reports(this.clone(), saved)),
     ];
     let code = smol::block_on(this.executor.run(exited.recv())).unwrap_or(1);
     // The tasks hold the loop, and the loop holds tasks: here they let go of each other.
     drop(tasks);
     let mut core = this.core.borrow_mut();
     let held = (std::mem::take(&mut core.links), std::mem::take(&mut core.dials), std::mem::take(&mut core.jobs));
-    let sound = core.sound.take();
+    let (sound, saver) = (core.sound.take(), core.saver.take());
     drop(core);
     drop(sound.map(sound::Sound::stop));
     drop(held);
     // A task that was let go is taken down by its executor, at its next turn.
     while this.executor.try_tick() {}
+    if let Some(Err(why)) = saver.map(|saver| saver.finish(SAVE_TIME)) {
+        errors.say(&format!("the state folder could not be written at the end: {why}"));
+    }
+    output.release();
     Ok(code)
 }
 
@@ -217,10 +240,10 @@ impl Loop {
                     debug_assert_eq!(client, STDIO);
                     // One lock for all the lines in a row.
                     core.stdio.output.with(|lines| {
-                        lines.push(kind, text);
+                        lines.push(kind, text, core.changes);
                         while let Some(Output::Line { .. }) = outputs_left.peek() {
                             if let Some(Output::Line { kind, text, .. }) = outputs_left.next() {
-                                lines.push(kind, text);
+                                lines.push(kind, text, core.changes);
                             }
                         }
                     });
@@ -258,8 +281,11 @@ impl Loop {
                         core.echoes.extend(sound.stop());
                     }
                 }
-                // Nothing is put out as long as there is no state folder.
-                Output::Store { .. } => {}
+                Output::Store { table, key, value } => {
+                    if let Some(saver) = &core.saver {
+                        core.changes = saver.change(table, key, value);
+                    }
+                }
                 Output::ListDevices(job) => {
                     let task = self.executor.spawn(sound::list_devices(self.clone(), job));
                     core.jobs.insert(job, task);
@@ -404,7 +430,29 @@ async fn take_notices(this: Rc<Loop>, notices: Receiver<Notice>) {
     while let Ok(notice) = notices.recv().await {
         match notice {
             Notice::OutputClosed => this.handle(Input::OutputClosed(STDIO)),
+            Notice::DiskSilent => {
+                let (stores, error) = (this.core.borrow().changes, Some("the disk does not answer".to_owned()));
+                this.handle(Input::Saved { stores, error });
+            }
             Notice::Room { lag_lines } => this.handle(Input::LagLines { client: STDIO, lines: lag_lines }),
+        }
+    }
+}
+
+/// Hears what became of what is to be kept.
+async fn take_reports(this: Rc<Loop>, saved: Receiver<()>) {
+    while let Ok(()) = saved.recv().await {
+        let Some(report) = this.core.borrow().saver.as_ref().map(Saver::hear) else { return };
+        let Report { saved, failed, warnings } = report;
+        // What failed first and was saved then, has failed all the same: a person should know.
+        if let Some((stores, why)) = failed {
+            this.handle(Input::Saved { stores, error: Some(why) });
+        }
+        if let Some(stores) = saved {
+            this.handle(Input::Saved { stores, error: None });
+        }
+        for (code, message) in warnings {
+            this.handle(Input::Warn(code, message));
         }
     }
 }

@@ -190,7 +190,10 @@ impl Lines {
 fn write(queue: &Queue, notice: &Sender<Notice>, progress: &SyncSender<()>) -> io::Result<()> {
     let mut buffer = Vec::new();
     let mut last_lag_lines = 0;
-    while queue.wait(&mut buffer) {
+    while let Some(too_long) = queue.wait(&mut buffer) {
+        if too_long {
+            let _ = notice.try_send(Notice::DiskSilent);
+        }
         if let Err(e) = unix::write_all(&buffer) {
             let _ = notice.send_blocking(Notice::OutputClosed);
             return Err(e);

@@ -19,5 +19,6 @@ mod pipes;
 #[cfg(feature = "audio")]
 mod real_sound;
 mod snapshots;
+mod state;
 mod stdio;
 mod voice;
