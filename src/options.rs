@@ -11,6 +11,7 @@ use crate::lab::call::Setup;
 use crate::lab::options::VoiceLab;
 use crate::node::LogLevel;
 use crate::wire::limits::{MAX_HISTORY_BYTES, MAX_LINKS, MAX_LINKS_PER_ADDR, MAX_ROOMS, MAX_TARGETS};
+use crate::wire::room_key::Scheme;
 
 /// A headless peer-to-peer chat node: JSON commands in on stdin, JSON events out on stdout, a line each.
 #[derive(Debug, FromArgs)]
@@ -64,6 +65,10 @@ pub struct Options {
     /// a room's passphrase: the file's first line; may be repeated
     #[argh(option, arg_name = "room=file")]
     pub room_key_file: Vec<String>,
+
+    /// the same for a room with original nodes in it, whose encryption is weak
+    #[argh(option, arg_name = "room=file")]
+    pub original_key_file: Vec<String>,
 
     /// a folder to keep what outlives this run: who this node is, whom it blocks, which messages it has had; it is made if
     /// need be; without it nothing touches the disk
@@ -237,8 +242,19 @@ pub struct Run {
     pub udp: SocketAddr,
     /// Events to show or hide at first.
     pub events: Vec<(EventKind, bool)>,
-    /// Rooms and the files of their passphrases.
-    pub room_key_files: Vec<(String, String)>,
+    /// Rooms with a key.
+    pub key_files: Vec<KeyFile>,
+}
+
+/// A room's passphrase.
+#[derive(Debug)]
+pub struct KeyFile {
+    /// The room.
+    pub room: String,
+    /// For which scheme.
+    pub scheme: Scheme,
+    /// The file, whose first line it is.
+    pub file: String,
 }
 
 /// Reads the command line. An error is a usage error, to be shown as it is.
@@ -338,8 +354,8 @@ fn check(options: Options) -> Result<Run, String> {
         return Err("--drain-ms is at most 600000 (10 minutes)".into());
     }
     let events = read_events(&options.events)?;
-    let room_key_files = options.room_key_file.iter().map(|it| read_room_file(it)).collect::<Result<_, _>>()?;
-    Ok(Run { tcp: (ip, port).into(), udp: (ip, udp_port).into(), events, room_key_files, options })
+    let key_files = read_key_files(&options)?;
+    Ok(Run { tcp: (ip, port).into(), udp: (ip, udp_port).into(), events, key_files, options })
 }
 
 /// The most that --offset and --near may be, in ms: an hour, as long as a recording may be.
@@ -377,12 +393,23 @@ fn read_events(list: &str) -> Result<Vec<(EventKind, bool)>, String> {
     Ok(events)
 }
 
-fn read_room_file(given: &str) -> Result<(String, String), String> {
-    match given.split_once('=') {
-        Some((room, file)) if (1..=MAX_NAME).contains(&room.len()) && !file.is_empty() => {
-            Ok((room.to_owned(), file.to_owned()))
+fn read_key_files(options: &Options) -> Result<Vec<KeyFile>, String> {
+    let strong = options.room_key_file.iter().map(|it| (it, "--room-key-file", Scheme::Argon2id));
+    let original = options.original_key_file.iter().map(|it| (it, "--original-key-file", Scheme::Original));
+    let mut all: Vec<KeyFile> = Vec::new();
+    for (given, option, scheme) in strong.chain(original) {
+        let (room, file) = given
+            .split_once('=')
+            .filter(|(room, file)| (1..=MAX_NAME).contains(&room.len()) && !file.is_empty())
+            .ok_or_else(|| format!("{option} takes ROOM=FILE"))?;
+        if all.iter().any(|it| it.room == room) {
+            return Err(format!("{option}: room `{}` has one key, of one scheme", room.escape_debug()));
         }
-        _ => Err("--room-key-file takes ROOM=FILE".into()),
+        all.push(KeyFile { room: room.to_owned(), scheme, file: file.to_owned() });
+    }
+    match all.len() {
+        ..=MAX_ROOMS => Ok(all),
+        _ => Err(format!("at most {MAX_ROOMS} rooms have a key")),
     }
 }
 
@@ -443,6 +470,8 @@ mod tests {
             ("--port 0 --events nope", "peer_up"),
             ("--port 0 --events -bye", "hidden"),
             ("--port 0 --room-key-file x", "ROOM=FILE"),
+            ("--port 0 --original-key-file x=", "--original-key-file takes ROOM=FILE"),
+            ("--port 0 --room-key-file x=y --original-key-file x=z", "one scheme"),
             ("--port 0 --log loud", "debug"),
             ("--port 0 --max-links 0", "--max-links"),
             ("--port 0 --host nowhere.invalid", "--host"),

@@ -9,11 +9,12 @@ use crate::api::EventKind;
 use crate::api::event::{Event, Fatal, FatalCode, WarningCode};
 use crate::api::line::{printable, to_json};
 use crate::api::schema::schema;
+use crate::driver::keys::Passphrase;
 use crate::driver::state::{self, Opened, Store};
 use crate::driver::{self, ForTests, Sockets, stdio};
 use crate::node::Config;
-use crate::options::{self, Asked, Options, Run};
-use crate::wire::room_key::RoomKey;
+use crate::options::{self, Asked, KeyFile, Options, Run};
+use crate::wire::room_key::Scheme;
 
 /// The exit code of an error inside.
 const EXIT_INTERNAL: u8 = 1;
@@ -135,7 +136,8 @@ fn prepare(run: Run) -> Result<Prepared, Failure> {
     let (tcp, udp) = driver::bound(&sockets).map_err(|e| internal(&e.to_string()))?;
     let (udp_host, no_address) = voice_host(udp, run.options.advertise.as_deref())?;
     check_audio(&run.options)?;
-    let keys = run.room_key_files.iter().map(read_key).collect::<Result<Vec<_>, _>>()?;
+    let passphrases = run.key_files.iter().map(read_passphrase).collect::<Result<Vec<_>, _>>()?;
+    let keys = driver::keys::derive_all(&passphrases);
     let mut entropy = [0; 32];
     getrandom::fill(&mut entropy).map_err(|e| internal(&format!("no random numbers: {e}")))?;
     let (store, identity, rows, warnings) = match run.options.state.as_deref().map(open_state).transpose()? {
@@ -233,16 +235,18 @@ fn check_audio(options: &Options) -> Result<(), Failure> {
     crate::audio::check(&mic, &speaker).map_err(fail)
 }
 
-/// Reads a room's passphrase, the first line of a file, and derives its key.
-fn read_key((room, file): &(String, String)) -> Result<(String, RoomKey), Failure> {
+/// Reads a room's passphrase, the first line of a file.
+fn read_passphrase(it: &KeyFile) -> Result<Passphrase, Failure> {
+    let KeyFile { room, scheme, file } = it;
+    let option = if *scheme == Scheme::Original { "--original-key-file" } else { "--room-key-file" };
     let cannot = |why: String| Failure {
         code: FatalCode::CannotRead,
-        message: format!("--room-key-file {file}: {why}"),
+        message: format!("{option} {file}: {why}"),
         exit: EXIT_CANNOT_START,
     };
     let text = std::fs::read_to_string(file).map_err(|e| cannot(e.to_string()))?;
     match text.lines().next() {
-        Some(passphrase) if !passphrase.is_empty() => Ok((room.clone(), RoomKey::derive(passphrase, room))),
+        Some(line) if !line.is_empty() => Ok(Passphrase { room: room.clone(), scheme: *scheme, text: line.to_owned() }),
         _ => Err(cannot("its first line is empty; it holds the passphrase".to_owned())),
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::command::CommandId;
 use super::event::EventKind;
+pub use crate::wire::room_key::Scheme;
 
 /// The longest name of a user, a room or an id, in bytes.
 pub const MAX_NAME: usize = 64;
@@ -163,17 +164,9 @@ pub struct KeyArgs {
     pub passphrase: Option<String>,
     /// The room; the active one if left out.
     pub room: Option<Name>,
-    /// The encryption; the strongest of this version if left out.
+    /// The encryption; `argon2id` if left out. `original`, which the Python program reads, is weak.
     #[serde(default, deserialize_with = "scheme")]
     pub scheme: Option<Scheme>,
-}
-
-/// How a room's text is encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Scheme {
-    /// What the Python program reads: AES-256-GCM under a key from PBKDF2-HMAC-SHA256.
-    Original,
 }
 
 /// `history`: messages that are kept. With neither `after` nor `before`, the newest.

@@ -290,8 +290,10 @@ pub struct ConnectFailed<'a> {
 pub enum OpenError {
     /// The room has no key here.
     NoKey,
-    /// The room's key does not open it.
+    /// The room's key does not open it; or what was sealed for one message stands in another.
     WrongKey,
+    /// It is encrypted with a scheme that the room does not use here: see `rooms`.
+    OtherScheme,
 }
 
 /// `message`, also an entry of `history`.
@@ -488,6 +490,8 @@ pub enum WarningCode {
     StateDamaged,
     /// What is to be kept can't be written into the state folder; the node goes on, and tries again.
     StateNotSaved,
+    /// A room uses the original's encryption, which is weak.
+    WeakKey,
     /// Others can read or change what is in the state folder.
     StatePermissions,
 }

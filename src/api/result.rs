@@ -67,6 +67,8 @@ pub struct RoomInfo {
     pub last_pos: Option<u64>,
     /// Whether it has a key here.
     pub encrypted: bool,
+    /// Its encryption; null without a key.
+    pub scheme: Option<Scheme>,
     /// Whether it is the active room.
     pub active: bool,
     /// Whether it is shown beside the active room.
@@ -304,6 +306,8 @@ pub struct Status {
     pub listened: Vec<String>,
     /// The rooms with a key.
     pub keyed: Vec<String>,
+    /// The same, each with its encryption.
+    pub schemes: BTreeMap<String, Scheme>,
     /// Seconds since the start.
     pub uptime_s: u64,
     /// Links to neighbours.

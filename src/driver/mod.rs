@@ -7,6 +7,7 @@
 //!
 //! - [`tcp`]: links; [`dial`](self): name look-up and connect; [`udp`]: datagrams, [`line`](self): and a bad line for them; [`sound`](self): microphone and speaker
 //! - [`state`]: the state folder
+//! - [`keys`]: rooms' keys, derived on other threads
 //! - [`stdio`]: the threads; [`client`]: the queue of lines between the loop and stdout's thread
 
 use std::cell::{Cell, RefCell};
@@ -25,10 +26,10 @@ use smol::{Async, LocalExecutor, Task, Timer};
 use crate::api::Request;
 use crate::api::event::{ByeReason, WarningCode};
 use crate::node::{Config, DialId, Input, JobId, LinkId, Node, Now, Outbox, Output, STDIO};
-use crate::wire::room_key::RoomKey;
 
 pub mod client;
 mod dial;
+pub mod keys;
 pub mod limits;
 mod line;
 mod sound;
@@ -94,6 +95,8 @@ struct Loop {
     gate: RefCell<Vec<Waker>>,
     timer: Wake,
     exit: Sender<u8>,
+    /// Who may derive a key now.
+    deriving: smol::lock::Semaphore,
 }
 
 struct Core {
@@ -171,6 +174,7 @@ pub fn run(
         gate: RefCell::default(),
         timer: Wake::default(),
         exit,
+        deriving: keys::permits(),
     });
     this.clone().perform();
     for (code, message) in warnings {
@@ -260,8 +264,9 @@ impl Loop {
                     let task = self.executor.spawn(dial::dial(self.clone(), dial, addr));
                     core.dials.insert(dial, task);
                 }
-                Output::Derive { job, passphrase, room } => {
-                    let task = self.executor.spawn(derive(self.clone(), job, passphrase, room));
+                Output::Derive { job, scheme, passphrase: text, room } => {
+                    let it = keys::Passphrase { room, scheme, text };
+                    let task = self.executor.spawn(keys::derive(self.clone(), job, it));
                     core.jobs.insert(job, task);
                 }
                 Output::Datagram { to, bytes } => udp::send(&core.udp, to, &bytes, &core.out),
@@ -455,13 +460,6 @@ async fn take_reports(this: Rc<Loop>, saved: Receiver<()>) {
             this.handle(Input::Warn(code, message));
         }
     }
-}
-
-/// Derives a key on a thread of its own.
-async fn derive(this: Rc<Loop>, job: JobId, passphrase: String, room: String) {
-    let key = smol::unblock(move || RoomKey::derive(&passphrase, &room)).await;
-    this.core.borrow_mut().jobs.remove(&job);
-    this.handle(Input::Derived { job, key });
 }
 
 /// The address really bound.

@@ -12,10 +12,10 @@ use super::dial::{State, read_addr};
 use super::links::Stage;
 use super::outbox::ClientId;
 use super::pending::{MAX_ANSWER, Pending, Wait, What};
-use super::{JobId, LinkId, Node, Now, Outbox, Output};
+use super::{LinkId, Node, Now, Outbox};
 use crate::api::arguments::{
-    ConnectArgs, DisconnectArgs, EventsArgs, HistoryArgs, KeyArgs, ListenArgs, MAX_TEXT, Pattern, RoomArgs, SendArgs,
-    TraceArgs, WaitArgs,
+    ConnectArgs, DisconnectArgs, EventsArgs, HistoryArgs, ListenArgs, MAX_TEXT, Pattern, RoomArgs, SendArgs, TraceArgs,
+    WaitArgs,
 };
 use crate::api::command::Command;
 use crate::api::error::ApiError;
@@ -26,6 +26,7 @@ use crate::wire::frame::PREFIX;
 use crate::wire::limits::{MAX_HISTORY_PER_ROOM, MAX_ROOMS, MAX_TTL};
 use crate::wire::message::View;
 use crate::wire::outgoing::{self, Chat, ENCRYPTED, Message};
+use crate::wire::room_key::{Bound, Purpose, RoomKey, Scheme};
 
 type Answer<T> = Result<T, ApiError>;
 
@@ -79,7 +80,7 @@ impl Node {
             Command::Wait(args) => self.wait(client, args, after, is_async).map(What::Wait),
             Command::Key(args) => match self.key(args, out) {
                 Ok(Ok(done)) => return self.reply(now, client, &head, Ok(&done), out),
-                Ok(Err((job, room))) => Ok(What::Key { job, room }),
+                Ok(Err((job, room, scheme))) => Ok(What::Key { job, room, scheme }),
                 Err(error) => Err(error),
             },
             Command::Disconnect(args) => {
@@ -217,7 +218,7 @@ impl Node {
     /// Sends a message, now.
     pub(super) fn send(&mut self, now: Now, args: &SendArgs, out: &mut Outbox) -> Answer<result::Sent> {
         let room = args.room.as_deref().unwrap_or(&self.room).to_owned();
-        let key = self.keys.get(&room).and_then(|keys| keys.current.clone());
+        let key = self.key_of(&room).cloned();
         if args.encrypted && key.is_none() {
             return refuse(ErrorCode::NoKey, format!("room `{}` has no key here: set one with `key`", short(&room)));
         }
@@ -232,26 +233,34 @@ impl Node {
         let stamp = self.clock.stamp(now);
         let ts = rfc3339(stamp);
         let meta = args.meta.as_ref().map(serde_json::value::to_raw_value).and_then(Result::ok);
-        let sealed = key.as_ref().map(|key| key.seal(args.text.as_bytes(), self.clock.secret()));
-        let sealed_meta =
-            key.as_ref().zip(meta.as_deref()).map(|(key, meta)| key.seal(meta.get().as_bytes(), self.clock.secret()));
+        let from = self.id.clone();
+        let mut seal = |purpose, plain: &str| {
+            let bound = Bound { purpose, author: &from, room: &room, place };
+            key.as_ref().map(|key| key.seal(plain.as_bytes(), &bound, self.clock.secret()))
+        };
+        let sealed = seal(Purpose::Text, &args.text);
+        let sealed_meta = meta.as_deref().and_then(|meta| seal(Purpose::Meta, meta.get()));
+        let used = key.as_ref().map(RoomKey::scheme);
+        let by = |scheme| move |_: &&str| used == Some(scheme);
+        let (sealed, sealed_meta) = (sealed.as_deref(), sealed_meta.as_deref());
         let chat = Chat {
             id: &id,
-            from: &self.id,
+            from: &from,
             username: &self.username,
             room: &room,
-            msg: if key.is_some() { ENCRYPTED } else { &args.text },
-            encrypted_msg: sealed.as_deref(),
+            msg: if sealed.is_some() { ENCRYPTED } else { &args.text },
+            encrypted_msg: sealed.filter(by(Scheme::Original)),
+            sealed_msg: sealed.filter(by(Scheme::Argon2id)),
             ttl: MAX_TTL,
             ttl0: MAX_TTL,
             ts: &ts,
-            meta: meta.as_deref().filter(|_| key.is_none()),
-            encrypted_meta: sealed_meta.as_deref(),
+            meta: meta.as_deref().filter(|_| sealed.is_none()),
+            encrypted_meta: sealed_meta.filter(by(Scheme::Original)),
+            sealed_meta: sealed_meta.filter(by(Scheme::Argon2id)),
         };
         let Some(frame) = outgoing::signed_frame(&Message::Chat(chat), &self.identity, place) else {
             return refuse(ErrorCode::BadValue, "the message can't be signed");
         };
-        let from = self.id.clone();
         // Nothing came from anywhere: a copy that does is an echo.
         self.traces.begin(number, &from, 0, now.mono, stamp).copies = 0;
         let bytes = out.write(|buffer| buffer.extend_from_slice(&frame));
@@ -286,6 +295,7 @@ impl Node {
                 messages,
                 last_pos,
                 encrypted: self.is_keyed(name),
+                scheme: self.scheme_of(name),
                 active: name == self.room,
                 listened: self.listen_all || self.listen.contains(name),
             }
@@ -294,7 +304,7 @@ impl Node {
     }
 
     fn is_keyed(&self, room: &str) -> bool {
-        self.keys.get(room).is_some_and(|keys| keys.current.is_some())
+        self.key_of(room).is_some()
     }
 
     fn listen(&mut self, args: ListenArgs) -> Answer<result::Listening> {
@@ -349,29 +359,6 @@ impl Node {
         let shown = client.shown().to_vec();
         let hidden = EventKind::ALL.iter().copied().filter(|kind| !shown.contains(kind)).collect();
         Ok(result::Shown { shown, hidden })
-    }
-
-    /// Sets or clears a key: done at once, or a job to wait for.
-    #[allow(clippy::type_complexity, reason = "done, or not yet")]
-    fn key(&mut self, args: KeyArgs, out: &mut Outbox) -> Answer<Result<result::Keyed, (JobId, String)>> {
-        let room = args.room.map_or_else(|| self.room.clone(), String::from);
-        let Some(passphrase) = args.passphrase else {
-            self.keys.remove(&room);
-            self.jobs.retain(|_, it| *it != room);
-            return Ok(Ok(result::Keyed { room, encrypted: false, scheme: None }));
-        };
-        if passphrase.is_empty() {
-            return refuse(ErrorCode::BadValue, "an empty passphrase protects nothing; null clears the key");
-        }
-        if self.keys.len() >= MAX_ROOMS && !self.keys.contains_key(&room) {
-            return refuse(ErrorCode::TooManyRooms, format!("{MAX_ROOMS} rooms have a key; clear one first"));
-        }
-        let job = JobId(self.next_job);
-        self.next_job += 1;
-        self.keys.entry(room.clone()).or_default().deriving += 1;
-        self.jobs.insert(job, room.clone());
-        out.push(Output::Derive { job, passphrase, room: room.clone() });
-        Ok(Err((job, room)))
     }
 
     fn history(&self, args: &HistoryArgs) -> Answer<result::History> {
@@ -511,6 +498,7 @@ impl Node {
             room: self.room.clone(),
             listened: self.listened(),
             keyed: self.keys.keys().filter(|room| self.is_keyed(room)).cloned().collect(),
+            schemes: self.keys.keys().filter_map(|room| Some((room.clone(), self.scheme_of(room)?))).collect(),
             uptime_s: now.mono.duration_since(self.started).as_secs(),
             links: self.neighbours.len(),
             handshakes: greeting,

@@ -12,6 +12,7 @@
 //! - [`clients`]: lines to clients, the events that `wait` looks back over
 //! - [`voice`]: voice: who is in, what goes to whom, what is heard
 //! - [`state`]: what is kept from one run to the next
+//! - [`keys`]: rooms with a key
 //! - [`commands`]: what each command does at once; [`pending`]: those that wait
 //! - [`ending`]: the way out
 
@@ -36,6 +37,7 @@ mod commands;
 mod dial;
 mod ending;
 mod greeting;
+mod keys;
 mod links;
 mod neighbour;
 pub mod outbox;
@@ -54,6 +56,7 @@ use dial::Target;
 pub use dial::read_addr;
 pub use ending::EXIT_OUTPUT_CLOSED;
 use ending::Phase;
+use keys::Keys;
 use links::{Link, Neighbours};
 pub use outbox::{Bytes, ClientId, DialId, JobId, LinkId, LogLevel, Outbox, Output};
 pub use pending::seq_at;
@@ -267,26 +270,12 @@ pub struct Node {
     stores: state::Stores,
 }
 
-/// A room's keys.
-#[derive(Debug, Default)]
-struct Keys {
-    /// Seals and opens.
-    current: Option<RoomKey>,
-    /// Still opens.
-    previous: Option<RoomKey>,
-    /// Keys that are being derived: until they are there, nothing is sent to the room.
-    deriving: u32,
-}
-
 impl Node {
     /// A node that has just bound its addresses.
     pub fn new(now: Now, config: Config, out: &mut Outbox) -> Self {
         let mut clock = Clock::new(config.seed, &config.username, config.entropy);
         let identity = Identity::new(&config.identity.unwrap_or_else(|| clock.identity()));
-        let mut keys = BTreeMap::<String, Keys>::new();
-        for (room, key) in &config.keys {
-            keys.entry(room.clone()).or_default().current = Some(key.clone());
-        }
+        let keys = Self::keys_from_start(&config.keys);
         let voice = voice::Voice::new(u64::from_be_bytes(clock.secret()));
         let mut node = Self {
             id: identity.id().clone(),
@@ -320,6 +309,7 @@ impl Node {
             config,
         };
         node.say_ready(out);
+        node.warn_of_weak_keys(now, out);
         node.dial_from_start(now, out);
         node
     }
@@ -347,7 +337,7 @@ impl Node {
             Input::Request { client, request } => self.requested(now, client, request, out),
             Input::EndOfInput(client) => self.input_ended(client),
             Input::LagLines { client, lines } => self.lag_lines(client, lines),
-            Input::Derived { job, key } => self.derived(job, key),
+            Input::Derived { job, key } => self.derived(now, job, key, out),
             Input::Saved { stores, error } => self.saved(now, stores, error.as_deref(), out),
             Input::Signal(reason) => self.end(now, reason, 0, out),
             Input::OutputClosed(client) => self.output_closed(now, client, out),

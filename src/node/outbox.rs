@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::api::EventKind;
+use crate::wire::room_key::Scheme;
 
 /// A TCP connection, numbered by who feeds the node; a number is never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +70,8 @@ pub enum Output {
     Derive {
         /// Which job.
         job: JobId,
+        /// For which scheme.
+        scheme: Scheme,
         /// The passphrase.
         passphrase: String,
         /// The room.

@@ -18,7 +18,6 @@ use crate::api::arguments::{Pattern, Scheme, SendArgs};
 use crate::api::error::ApiError;
 use crate::api::{ErrorCode, result};
 use crate::wire::limits::DIAL_TIME;
-use crate::wire::room_key::RoomKey;
 
 /// The most that the events in one answer may take, in bytes: the rest of the line's bound is for what stands around.
 pub const MAX_ANSWER: usize = 900 << 10;
@@ -43,7 +42,7 @@ pub enum What {
     /// Neighbours that confirm.
     Confirm { sent: result::Sent, wanted: usize, by: BTreeSet<Rc<str>> },
     /// A key that is being derived.
-    Key { job: JobId, room: String },
+    Key { job: JobId, room: String, scheme: Scheme },
     /// The first dials, then microphone and speaker.
     VoiceJoin(Box<super::voice::Join>),
     /// The list of sound devices.
@@ -226,11 +225,11 @@ impl Node {
                 }
                 None
             }
-            What::Key { job, room } => {
+            What::Key { job, room, scheme } => {
                 if self.jobs.contains_key(job) {
                     return Some(pending);
                 }
-                let result = result::Keyed { room: room.clone(), encrypted: true, scheme: Some(Scheme::Original) };
+                let result = result::Keyed { room: room.clone(), encrypted: true, scheme: Some(*scheme) };
                 self.reply(now, client, &pending.head, Ok(&result), out);
                 None
             }
@@ -353,16 +352,6 @@ impl Node {
                 by.insert(peer.clone());
             }
         }
-    }
-
-    /// A key is derived.
-    pub(super) fn derived(&mut self, job: JobId, key: RoomKey) {
-        let Some(room) = self.jobs.remove(&job) else { return };
-        if let Some(keys) = self.keys.get_mut(&room) {
-            keys.deriving = keys.deriving.saturating_sub(1);
-            keys.previous = keys.current.replace(key);
-        }
-        self.stirred = true;
     }
 
     /// Cuts short all that waits. True if one of them counts for `--check`.

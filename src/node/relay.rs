@@ -9,14 +9,15 @@ use super::clock::rfc3339;
 use super::links::Stage;
 use super::voice;
 use super::{LinkId, Node, Now, Outbox};
-use crate::api::event::{self, DropCause, Dropped, Event, Forwarded, OpenError};
+use crate::api::event::{self, DropCause, Dropped, Event, Forwarded};
 use crate::api::line::to_json;
 use crate::gossip::history::Kept;
 use crate::wire::limits::{MAX_TEXT, MAX_TTL, TTL_NEAR_END};
 use crate::wire::message::{Refusal, Ttl, View};
+use crate::wire::room_key;
 
-/// The longest `encrypted_msg`, in characters: base64 of a nonce, the longest text and a tag.
-const MAX_SEALED: usize = (12 + MAX_TEXT + 16).div_ceil(3) * 4;
+/// The longest text that is sealed by either scheme, in characters.
+const MAX_SEALED: usize = room_key::sealed_len(MAX_TEXT);
 
 /// What a relay needs to know of a message.
 struct Header<'a> {
@@ -303,53 +304,28 @@ impl Node {
     /// not one that is kept.
     pub(super) fn message_line(&self, view: &View<'_>, kept: &Kept, as_event: bool) -> Option<String> {
         let room = view.room.name().ok()?;
-        let (text, meta, encrypted, error) = self.open(view, &room);
-        let meta = meta.and_then(|meta| RawValue::from_string(meta).ok());
+        let from = view.from.name().ok()?;
+        let opened = self.open(view, &room, &from);
+        let meta = opened.meta.and_then(|meta| RawValue::from_string(meta).ok());
         let message = event::Message {
             id: &view.id.name().ok()?,
             room: &room,
-            from: &view.from.name().ok()?,
+            from: &from,
             username: &view.username.name().ok()?,
-            text: text.as_deref(),
-            error,
+            text: opened.text.as_deref(),
+            error: opened.error,
             ts: &view.ts.time().ok()?,
             received_at: &rfc3339(kept.received_at),
             pos: kept.pos,
             hops: kept.hops,
             via: kept.via.as_deref(),
-            encrypted,
+            encrypted: opened.encrypted,
             verified: false,
             own: kept.via.is_none(),
             caught_up: false,
             meta: meta.as_deref(),
         };
         Some(if as_event { to_json(&Event::Message(message)) } else { to_json(&message) })
-    }
-
-    /// A message's text and `meta`, whether they were encrypted, and why they can't be read.
-    #[allow(clippy::type_complexity, reason = "four things come out of opening")]
-    fn open<'a>(&self, view: &View<'a>, room: &str) -> (Option<Cow<'a, str>>, Option<String>, bool, Option<OpenError>) {
-        let Ok(sealed) = view.encrypted_msg.string() else {
-            let meta = view.meta.object().ok().flatten().map(str::to_owned);
-            return (view.msg.text().ok(), meta, false, None);
-        };
-        let keys = self.keys.get(room).filter(|keys| keys.current.is_some());
-        let Some(keys) = keys else { return (None, None, true, Some(OpenError::NoKey)) };
-        for key in keys.current.iter().chain(&keys.previous) {
-            if let Some(text) = key.open(&sealed) {
-                let sealed_meta = view.encrypted_meta.string().ok();
-                let meta =
-                    sealed_meta.and_then(|sealed| key.open(&sealed)).and_then(|meta| String::from_utf8(meta).ok());
-                // Sealed by a member, and yet only an object within the limits is shown.
-                let meta = meta.filter(|meta| {
-                    meta.starts_with('{')
-                        && meta.len() <= crate::wire::limits::MAX_META
-                        && crate::wire::json::within_limits(meta.as_bytes())
-                });
-                return (Some(String::from_utf8_lossy(&text).into_owned().into()), meta, true, None);
-            }
-        }
-        (None, None, true, Some(OpenError::WrongKey))
     }
 
     /// Tells that a message went no further, if anyone wants to know.
@@ -382,7 +358,7 @@ fn header<'a>(view: &View<'a>, kind: Cow<'a, str>) -> Result<Header<'a>, Refusal
         view.ts.time()?;
         view.meta.object()?;
         view.msg.text()?;
-        for sealed in [view.encrypted_msg, view.encrypted_meta] {
+        for sealed in [view.encrypted_msg, view.encrypted_meta, view.sealed_msg, view.sealed_meta] {
             if sealed.is_some() && sealed.json() != Some("null") && sealed.string()?.len() > MAX_SEALED {
                 return Err(Refusal::OverLimit);
             }

@@ -15,6 +15,7 @@ use crate::api::event::WarningCode;
 use crate::voice::{CHUNK, Codec, FRAME, Packet, Report};
 use crate::wire::datagram;
 use crate::wire::limits::MAX_LINKS;
+use crate::wire::room_key::Scheme;
 
 /// How many runs; `CHAOS_RUNS` raises it, for a soak.
 fn runs() -> u64 {
@@ -415,7 +416,8 @@ impl Chaos {
             6 => {
                 if let Some(job) = self.jobs.pop() {
                     // One key for all: deriving takes too long to do it here.
-                    let key = RoomKey::for_test();
+                    let scheme = [Scheme::Original, Scheme::Argon2id][self.below(2)];
+                    let key = RoomKey::derive_at_once(scheme, "k", "r");
                     self.handle(Input::Derived { job, key });
                 }
             }

@@ -21,7 +21,7 @@ use crate::voice::Chunk;
 use crate::wire::frame::{Allowance, Decoder, Item};
 use crate::wire::limits;
 use crate::wire::message::{Ttl, View};
-use crate::wire::room_key::RoomKey;
+use crate::wire::room_key::{RoomKey, Scheme};
 
 mod check;
 pub mod line;
@@ -138,7 +138,7 @@ enum What {
     Written(LinkId, usize),
     Broken(LinkId),
     Dial(DialId, String),
-    Derived(JobId, String, String),
+    Derived(JobId, Scheme, String, String),
     Datagram(SocketAddr, Vec<u8>),
     AudioOpened(String, String),
     Devices(JobId),
@@ -400,8 +400,8 @@ impl Net {
             What::Saved(stores, error) => self.saved(to, stores, error),
             What::Devices(job) => self.handle(to, Input::Devices { job, devices: Devices::default() }),
             What::Dial(dial, addr) => self.dialled(to, dial, &addr),
-            What::Derived(job, passphrase, room) => {
-                let key = RoomKey::derive(&passphrase, &room);
+            What::Derived(job, scheme, passphrase, room) => {
+                let key = RoomKey::derive_at_once(scheme, &passphrase, &room);
                 self.handle(to, Input::Derived { job, key });
             }
         }
@@ -518,8 +518,8 @@ impl Net {
                     let (least, _) = self.delay;
                     self.schedule(least, at, What::Dial(dial, addr));
                 }
-                Output::Derive { job, passphrase, room } => {
-                    self.schedule(Duration::from_millis(50), at, What::Derived(job, passphrase, room));
+                Output::Derive { job, scheme, passphrase, room } => {
+                    self.schedule(Duration::from_millis(50), at, What::Derived(job, scheme, passphrase, room));
                 }
                 Output::Datagram { to, bytes } => self.throw(at, to, &bytes),
                 Output::StartAudio { mic, speaker } => {

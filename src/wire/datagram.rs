@@ -24,7 +24,8 @@
 use std::borrow::Cow;
 
 use crate::voice::{Codec, FRAME, Frame, MAX_PAYLOAD, MAX_REPEATS, Packet, Repeat, Report};
-use crate::wire::room_key::{NONCE, RoomKey, TAG};
+use crate::wire::room_key::TAG;
+use crate::wire::room_key::original::{Key, NONCE};
 
 /// Bytes of the room's name in a datagram of level 1.
 pub const ROOM: usize = 16;
@@ -186,7 +187,7 @@ impl<'a> Original<'a> {
     }
 
     /// The PCM, opened with the first of the room's keys that fits; with no keys it must be in the clear.
-    pub fn open<'k>(&self, mut keys: impl Iterator<Item = &'k RoomKey>) -> Option<Cow<'a, [u8]>> {
+    pub fn open<'k>(&self, mut keys: impl Iterator<Item = &'k Key>) -> Option<Cow<'a, [u8]>> {
         let sealed = self.payload.len() != PCM;
         match keys.next() {
             None => (!sealed).then_some(Cow::Borrowed(self.payload)),
@@ -203,7 +204,7 @@ impl<'a> Original<'a> {
         (room, id): (&[u8; ROOM], &[u8; ID]),
         sequence: u32,
         pcm: &Frame,
-        seal: Option<(&RoomKey, [u8; NONCE])>,
+        seal: Option<(&Key, [u8; NONCE])>,
         out: &mut Vec<u8>,
     ) {
         out.extend_from_slice(room);
@@ -233,7 +234,7 @@ pub fn cut<const N: usize>(name: &str) -> [u8; N] {
 
 impl<'a> Voice<'a> {
     /// The body, opened with the first of the room's keys that fits; with no keys it must be in the clear.
-    pub fn open<'k>(&self, mut keys: impl Iterator<Item = &'k RoomKey>) -> Option<Cow<'a, [u8]>> {
+    pub fn open<'k>(&self, mut keys: impl Iterator<Item = &'k Key>) -> Option<Cow<'a, [u8]>> {
         match keys.next() {
             None => (!self.sealed).then_some(Cow::Borrowed(self.body)),
             Some(_) if !self.sealed => None,
@@ -249,7 +250,7 @@ impl<'a> Voice<'a> {
         session: u64,
         packet: &Packet<'_>,
         speaks: bool,
-        seal: Option<(&RoomKey, [u8; NONCE])>,
+        seal: Option<(&Key, [u8; NONCE])>,
         out: &mut Vec<u8>,
     ) {
         let start = out.len();
@@ -397,7 +398,7 @@ mod tests {
         std::array::from_fn(|i| (i as i16).wrapping_mul(101))
     }
 
-    fn no_keys<'k>() -> impl Iterator<Item = &'k RoomKey> {
+    fn no_keys<'k>() -> impl Iterator<Item = &'k Key> {
         std::iter::empty()
     }
 
@@ -412,19 +413,19 @@ mod tests {
         let Ok(Datagram::Original(read)) = Datagram::parse(&bytes) else { panic!("not read") };
         assert_eq!((read.sequence, &read.id[..15]), (7, &b"127.0.0.1:5001\0"[..]));
         assert_eq!(read.open(no_keys()).as_deref(), Some(&bytes[56..]));
-        assert_eq!(read.open([&RoomKey::for_test()].into_iter()), None, "in the clear, in a room with a key");
+        assert_eq!(read.open([&Key::derive("k", "r")].into_iter()), None, "in the clear, in a room with a key");
     }
 
     #[test]
     fn with_a_key_it_is_724_bytes_and_opens_with_that_key_alone() {
-        let key = RoomKey::for_test();
+        let key = Key::derive("k", "r");
         let mut bytes = Vec::new();
         Original::write((&cut("r"), &cut("a")), 7, &frame(), Some((&key, [1; NONCE])), &mut bytes);
         assert_eq!(bytes.len(), 724);
         let Ok(Datagram::Original(read)) = Datagram::parse(&bytes) else { panic!("not read") };
         assert_eq!(read.open([&key].into_iter()).map(|pcm| pcm.len()), Some(640));
         assert_eq!(read.open(no_keys()), None);
-        assert_eq!(read.open([&RoomKey::derive("x", "r")].into_iter()), None);
+        assert_eq!(read.open([&Key::derive("x", "r")].into_iter()), None);
         bytes[100] ^= 1;
         let Ok(Datagram::Original(read)) = Datagram::parse(&bytes) else { panic!("not read") };
         assert_eq!(read.open([&key].into_iter()), None, "changed on its way");
@@ -476,7 +477,7 @@ mod tests {
             repeats in prop::collection::vec((1_u8.., prop::collection::vec(any::<u8>(), 1..640)), 0..3),
             key in any::<bool>(), flip in any::<prop::sample::Index>(),
         ) {
-            let key = key.then(RoomKey::for_test);
+            let key = key.then(|| Key::derive("k", "r"));
             let mut packet =
                 Packet { counter, frame: frame.into(), codec: Codec::Opus, payload: &payload, repeats: [None; 2] };
             prop_assume!(repeats.len() < 2 || repeats[0].0 != repeats[1].0);

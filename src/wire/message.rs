@@ -83,10 +83,14 @@ fields! {
     room "room"
     /// The text.
     msg "msg"
-    /// The text, encrypted.
+    /// The text, encrypted with the original's scheme.
     encrypted_msg "encrypted_msg"
-    /// `meta`, encrypted.
+    /// `meta`, the same.
     encrypted_meta "encrypted_meta"
+    /// The text, sealed with the strong scheme.
+    sealed_msg "sealed_msg"
+    /// `meta`, the same.
+    sealed_meta "sealed_meta"
     /// The author's time.
     ts "ts"
     /// Forwards left.

@@ -8,7 +8,8 @@
 //! - [`outgoing`]: our own messages, as bytes
 //! - [`identity`]: who a node is: its key, and the id that is made from it
 //! - [`signed`]: who said it: a message's signature; [`canonical`]: what it is over
-//! - [`room_key`]: encryption of a room's text, as the original has it
+//! - [`room_key`]: rooms with a key: the original's encryption, and ours
+//! - [`window`]: which numbers of a session of voice have come
 
 pub mod canonical;
 pub mod datagram;
@@ -20,3 +21,4 @@ pub mod message;
 pub mod outgoing;
 pub mod room_key;
 pub mod signed;
+pub mod window;

@@ -93,9 +93,12 @@ pub struct Chat<'a> {
     pub room: &'a str,
     /// The text, or [`ENCRYPTED`].
     pub msg: &'a str,
-    /// The text, encrypted.
+    /// The text, encrypted with the original's scheme.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encrypted_msg: Option<&'a str>,
+    /// The text, sealed with the strong scheme.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sealed_msg: Option<&'a str>,
     /// Forwards left.
     pub ttl: u8,
     /// The `ttl` it starts with.
@@ -105,9 +108,12 @@ pub struct Chat<'a> {
     /// What the caller sends along.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub meta: Option<&'a RawValue>,
-    /// The same, encrypted.
+    /// The same, encrypted with the original's scheme.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encrypted_meta: Option<&'a str>,
+    /// The same, sealed with the strong scheme.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sealed_meta: Option<&'a str>,
 }
 
 /// `voice_join`: the original's fields, then ours.

@@ -35,7 +35,7 @@ pub const PURPOSE: &[u8] = b"p2p-chat signed message 1";
 const UNSIGNED: [&str; 2] = ["ttl", "sig"];
 
 /// A message's place among all that its author has signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// Grows when an author can't say how far it has counted.
     pub epoch: u64,
@@ -83,6 +83,14 @@ pub fn claims(view: &View<'_>) -> bool {
     view.sig.json().is_some_and(|json| json.starts_with('{'))
 }
 
+/// The place that a message claims. It is the true one only if [`verify`] says so.
+pub fn place(view: &View<'_>) -> Option<Place> {
+    if !claims(view) {
+        return None;
+    }
+    serde_json::from_str::<Sig<'_>>(view.sig.json()?).ok()?.place()
+}
+
 /// Looks whether a message is signed by its author.
 ///
 /// # Errors
@@ -91,7 +99,7 @@ pub fn verify(view: &View<'_>) -> Result<Signed, Bad> {
     let sig = view.sig.json().and_then(|json| serde_json::from_str::<Sig<'_>>(json).ok()).ok_or(Bad::Form)?;
     let key: [u8; KEY] = decode(&sig.key).ok_or(Bad::Form)?;
     let by: [u8; SIGNATURE] = decode(&sig.by).ok_or(Bad::Form)?;
-    let place = Place { epoch: integer(sig.epoch).ok_or(Bad::Form)?, n: integer(sig.n).ok_or(Bad::Form)? };
+    let place = sig.place().ok_or(Bad::Form)?;
     let ttl0 = view.ttl0.json().and_then(integer_of).and_then(|it| u8::try_from(it).ok());
     let ttl0 = ttl0.filter(|ttl0| (1..=MAX_TTL).contains(ttl0)).ok_or(Bad::Fields)?;
     let names: Vec<&str> = sig.of.split(',').collect();
@@ -147,6 +155,12 @@ struct Sig<'a> {
     of: Cow<'a, str>,
     #[serde(borrow)]
     by: Cow<'a, str>,
+}
+
+impl Sig<'_> {
+    fn place(&self) -> Option<Place> {
+        Some(Place { epoch: integer(self.epoch)?, n: integer(self.n)? })
+    }
 }
 
 fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {

@@ -237,7 +237,7 @@ fn types_that_claim_authority_change_nothing() {
     let mut after = state_of(&mut node);
     assert_eq!(
         after.0.remove(0),
-        json!({ "name": "general", "messages": 1, "last_pos": 1, "encrypted": false,
+        json!({ "name": "general", "messages": 1, "last_pos": 1, "encrypted": false, "scheme": null,
         "active": true, "listened": true })
     );
     assert_eq!((&before.0[1..], &before.1), (&after.0[..], &after.1));
@@ -380,12 +380,12 @@ fn what_no_key_opens_is_shown_without_its_text() {
     };
     unreadable(&mut node, &id, "no_key");
     assert_eq!(carol.await_frame(&json!({ "id": id }))["ttl"], 4, "it is passed on all the same");
-    node.ok(json!({ "cmd": "key", "passphrase": "wrong" }));
+    node.ok(json!({ "cmd": "key", "passphrase": "wrong", "scheme": "original" }));
     for garbage in [&seal(2, "two"), "", "AAAA", "no base64!", &"A".repeat(40)] {
         let id = send(&mut bob, garbage);
         unreadable(&mut node, &id, "wrong_key");
     }
-    node.ok(json!({ "cmd": "key", "passphrase": "right" }));
+    node.ok(json!({ "cmd": "key", "passphrase": "right", "scheme": "original" }));
     send(&mut bob, &seal(3, "three"));
     node.hears("three");
     // In the clear in a room with a key: shown for what it is.
@@ -397,8 +397,8 @@ fn what_no_key_opens_is_shown_without_its_text() {
 fn the_key_before_still_opens_messages_until_it_is_cleared() {
     let (mut bob, mut node, _carol) = node_between(&[]);
     let (old, new) = (RoomKey::new("old", "general"), RoomKey::new("new", "general"));
-    node.ok(json!({ "cmd": "key", "passphrase": "old" }));
-    node.ok(json!({ "cmd": "key", "passphrase": "new" }));
+    node.ok(json!({ "cmd": "key", "passphrase": "old", "scheme": "original" }));
+    node.ok(json!({ "cmd": "key", "passphrase": "new", "scheme": "original" }));
     let mut send = |key: &RoomKey, n: u8, text: &str| {
         let chat = chat_with(BOB, "[encrypted]", &json!({ "encrypted_msg": key.seal([n; 12], text) }));
         bob.send(&chat);

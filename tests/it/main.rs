@@ -13,6 +13,7 @@
 mod support;
 
 mod bad_input;
+mod keys;
 mod level1;
 mod links;
 mod pipes;

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::node::keys::Keys;
 use crate::node::{Node, Now, Outbox, Output};
 use crate::voice::mixer::Mixer;
 use crate::voice::redundancy::Chooser;
@@ -23,6 +24,7 @@ use crate::voice::talker::Talker;
 use crate::voice::{Codec, Pace};
 use crate::wire::limits::VOICE_REJOIN;
 use crate::wire::room_key::RoomKey;
+use crate::wire::room_key::original::Key;
 
 mod challenges;
 mod commands;
@@ -287,9 +289,8 @@ impl Node {
     }
 
     /// The keys that open voice of a room, the one that seals first; none if it has no key.
-    fn voice_keys(&self, room: &str) -> impl Iterator<Item = &RoomKey> {
-        let keys = self.keys.get(room).filter(|keys| keys.current.is_some());
-        keys.into_iter().flat_map(|keys| keys.current.iter().chain(&keys.previous))
+    fn voice_keys(&self, room: &str) -> impl Iterator<Item = &Key> {
+        self.keys.get(room).into_iter().flat_map(Keys::all).filter_map(RoomKey::original)
     }
 
     /// A member of voice is known by this name of the room's: whether its events are shown.

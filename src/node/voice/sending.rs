@@ -19,6 +19,7 @@ use crate::voice::talker::Turn;
 use crate::voice::{Codec, FRAME, Frame, Packet};
 use crate::wire::datagram::{self, Original, PCM, Voice, cut};
 use crate::wire::limits::VOICE_SIGN_OF_LIFE;
+use crate::wire::room_key::RoomKey;
 
 /// A talkspurt of which nothing has come for so long is over, whatever was lost: a guess, above any jitter that is played.
 const TALKSPURT_END: Duration = Duration::from_millis(500);
@@ -98,7 +99,7 @@ impl Node {
             let Some(packet) = packet else { return };
             call.sent = Some(now.mono);
             let nonce = self.clock.secret();
-            let key = self.keys.get(&*call.room).and_then(|keys| keys.current.as_ref());
+            let key = self.keys.get(&*call.room).and_then(|keys| keys.current.as_ref()).and_then(RoomKey::original);
             let session = call.session;
             let bytes =
                 out.write(|buffer| Voice::write(session, &packet, turn.speaking, key.map(|key| (key, nonce)), buffer));
@@ -128,7 +129,7 @@ impl Node {
     pub(super) fn write_original(&mut self, sequence: u32, frame: &Frame, out: &mut Outbox) -> Option<Bytes> {
         let room = self.voice.call.as_ref()?.room.clone();
         let nonce = self.clock.secret();
-        let seal = self.keys.get(&*room).and_then(|keys| keys.current.as_ref()).map(|key| (key, nonce));
+        let seal = self.key_of(&room).and_then(RoomKey::original).map(|key| (key, nonce));
         let header = (&cut(&room), &cut(&self.id));
         Some(out.write(|buffer| Original::write(header, sequence, frame, seal, buffer)))
     }
@@ -225,7 +226,7 @@ impl Node {
             let packet = call.talker.sign_of_life();
             call.sent = Some(now.mono);
             let nonce = self.clock.secret();
-            let key = self.keys.get(&*call.room).and_then(|keys| keys.current.as_ref());
+            let key = self.keys.get(&*call.room).and_then(|keys| keys.current.as_ref()).and_then(RoomKey::original);
             let session = call.session;
             let bytes = out.write(|buffer| Voice::write(session, &packet, false, key.map(|key| (key, nonce)), buffer));
             for (addr, _) in to {

@@ -60,8 +60,9 @@ fn rooms_lists_what_is_known_of_each() {
     node.ok(json!({ "cmd": "key", "passphrase": "secret", "room": "vault" }));
     let room = |name: &str, messages: u32, last_pos: Option<u32>, flag: &str| {
         let (encrypted, active, listened) = (flag == "encrypted", flag == "active", flag == "listened");
-        json!({ "name": name, "messages": messages, "last_pos": last_pos, "encrypted": encrypted, "active": active,
-            "listened": listened })
+        let scheme = encrypted.then_some("argon2id");
+        json!({ "name": name, "messages": messages, "last_pos": last_pos, "encrypted": encrypted, "scheme": scheme,
+            "active": active, "listened": listened })
     };
     let rooms = node.ok(json!({ "cmd": "rooms" }));
     let expected = [

@@ -126,6 +126,7 @@ const OPTIONS: &[&str] = &[
     "--room",
     "--listen",
     "--room-key-file",
+    "--original-key-file",
     "--mic",
     "--speaker",
     "--advertise",

@@ -158,8 +158,8 @@ fn a_keyed_room_is_heard_by_those_who_have_the_key() {
         let (mic, heard) = (dir.wav("mic.wav", &said), [dir.path("b.wav"), dir.path("c.wav")]);
         let key = dir.write("key", "correct horse\n");
         let with_key = format!("general={key}");
-        let mut a = Node::named("A", &["--mic", &mic, "--room-key-file", &with_key]);
-        let mut b = Node::named("B", &["--speaker", &heard[0], "--room-key-file", &with_key]);
+        let mut a = Node::named("A", &["--mic", &mic, "--original-key-file", &with_key]);
+        let mut b = Node::named("B", &["--speaker", &heard[0], "--original-key-file", &with_key]);
         let mut c = Node::named("C", &["--speaker", &heard[1]]);
         a.link(&mut b);
         a.link(&mut c);

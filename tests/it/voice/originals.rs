@@ -119,7 +119,7 @@ fn a_keyed_room_is_sealed_as_the_original_seals() {
         let dir = TempDir::new();
         let key = dir.write("key", "correct horse\n");
         let file = format!("general={key}");
-        let mut call = Call::start(&["--room-key-file", &file], Some(RoomKey::new("correct horse", "general")));
+        let mut call = Call::start(&["--original-key-file", &file], Some(RoomKey::new("correct horse", "general")));
         // The telephone opens what comes, or panics; and seals what it says.
         call.talk(&sentence(), &[silence(0.2), question(), silence(0.5)].concat());
         is_clear(&sentence(), &call.bob.heard_of(&call.node.id()));

@@ -216,7 +216,7 @@ fn a_room_with_a_key_is_heard_by_who_has_it_and_the_key_before_still_opens() {
     let nodes: Vec<At> = (0..3).map(|i| net.node(&format!("n{i}"))).collect();
     nodes.windows(2).for_each(|pair| net.link(pair[0], pair[1]));
     let key = |net: &mut Net, at: At, passphrase: &str| {
-        let line = net.command(at, &json!({ "cmd": "key", "passphrase": passphrase }));
+        let line = net.command(at, &json!({ "cmd": "key", "passphrase": passphrase, "scheme": "original" }));
         net.run_for(ms(100));
         assert_eq!(net.reply(at, line)["ok"], true);
     };

@@ -154,7 +154,7 @@ fn nor_on_level_2() {
 
 #[test]
 fn replays_of_sealed_voice_from_the_true_address_are_dropped() {
-    let key = crate::wire::room_key::RoomKey::for_test();
+    let key = crate::wire::room_key::RoomKey::derive_at_once(crate::wire::room_key::Scheme::Original, "k", "r");
     let run = |replays: bool| {
         let mut net = Net::new(3, (ms(8), ms(8)));
         let nodes: Vec<At> = (0..2)

@@ -3,7 +3,7 @@
 use super::original::{Original, samples};
 use super::*;
 use crate::voice::testing::tone;
-use crate::wire::room_key::RoomKey;
+use crate::wire::room_key::{RoomKey, Scheme};
 
 /// A node in voice, and an original that is linked to it and in voice, too.
 fn pair(seed: u64) -> (Net, At, Original) {
@@ -92,16 +92,17 @@ fn numbers_never_go_back() {
 #[test]
 fn in_a_room_with_a_key_it_is_sealed_both_ways() {
     let mut net = Net::new(4, (ms(5), ms(5)));
-    let key = RoomKey::for_test();
+    let key = RoomKey::derive_at_once(Scheme::Original, "k", "r");
     let node = net.node_with("n", |config| config.keys = vec![("general".into(), key.clone())]);
     let mut old = Original::linked(&mut net, 1, node);
     join(&mut net, node);
     old.join(&mut net, node);
+    let original = key.original().expect("of that scheme");
     let said = words(1);
     for (n, frame) in said.iter().enumerate() {
         let mut bytes = old.datagram("general", frame);
         let pcm = bytes.split_off(56);
-        key.seal_bytes(&pcm, &[], std::array::from_fn(|i| (n >> i) as u8), &mut bytes);
+        original.seal_bytes(&pcm, &[], std::array::from_fn(|i| (n >> i) as u8), &mut bytes);
         assert_eq!(bytes.len(), 724);
         net.throw_from(old.peer, node, bytes);
         talk(&mut net, &[node], 1, |_, _| Some(*frame));
@@ -109,7 +110,7 @@ fn in_a_room_with_a_key_it_is_sealed_both_ways() {
     assert_heard(said.as_flattened(), net.played(node), "the node");
     let got: Vec<&Vec<u8>> = net.got(old.peer).iter().map(|(_, bytes)| bytes).collect();
     assert!(got.len() >= said.len() && got.iter().all(|bytes| bytes.len() == 724));
-    let opened = key.open_bytes(&got[got.len() - 1][56..], &[]).expect("sealed with the room's key");
+    let opened = original.open_bytes(&got[got.len() - 1][56..], &[]).expect("sealed with the room's key");
     assert_eq!(opened.len(), 640);
     // In the clear it is nobody's voice here.
     let before = net.played(node).len();

@@ -2,7 +2,8 @@
 //!
 //! AES-256-GCM under a key from PBKDF2-HMAC-SHA256 (passphrase, salt: the room's name, 100,000 rounds); what travels is
 //! base64 of a 12-byte nonce and the ciphertext with its tag, with no associated data. It hides text from who has not
-//! the passphrase; it proves no author, and a recorded message can be decrypted by whoever learns the passphrase later.
+//! the passphrase; but it proves no author, binds a text to no message (whoever has seen one can send it again as his own), and
+//! guessing is cheap: one graphics card tries tens of thousands of passphrases a second.
 
 use aes_gcm::aead::{Aead, Nonce, Payload};
 use aes_gcm::{Aes256Gcm, KeyInit};
@@ -10,34 +11,26 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::Sha256;
 
+use super::TAG;
+
 /// Rounds of PBKDF2. Fixed by the original.
 const ROUNDS: u32 = 100_000;
 /// Bytes of a nonce.
 pub const NONCE: usize = 12;
-/// Bytes of a tag.
-pub const TAG: usize = 16;
-
 /// A room's key.
 #[derive(Clone)]
-pub struct RoomKey(Aes256Gcm);
+pub struct Key(Aes256Gcm);
 
-impl std::fmt::Debug for RoomKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("RoomKey(..)")
-    }
-}
-
-impl RoomKey {
+impl Key {
     /// Derives the key. Takes tens of milliseconds: never on the event loop.
     pub fn derive(passphrase: &str, room: &str) -> Self {
         let key: [u8; 32] = pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(passphrase.as_bytes(), room.as_bytes(), ROUNDS);
-        Self(Aes256Gcm::new(&key.into()))
+        Self::new(&key)
     }
 
-    /// Any key, at once.
-    #[cfg(test)]
-    pub(crate) fn for_test() -> Self {
-        Self(Aes256Gcm::new(&[7; 32].into()))
+    /// The cipher under a derived key.
+    pub(super) fn new(key: &[u8; 32]) -> Self {
+        Self(Aes256Gcm::new(key.into()))
     }
 
     /// Seals `plain` under a nonce that was never used before with this key: random, and never from a seed.
@@ -68,6 +61,11 @@ impl RoomKey {
     }
 }
 
+/// A nonce of this scheme from random bytes.
+pub fn nonce_of(random: &[u8; super::NONCE]) -> [u8; NONCE] {
+    random.first_chunk().copied().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,7 +74,7 @@ mod tests {
     fn a_known_answer_of_the_python_program() {
         // Made once with Python's hashlib.pbkdf2_hmac and the package `cryptography`, as the original uses them:
         // passphrase "secret", room "general", nonce 00 01 .. 0b, text "héllo".
-        let key = RoomKey::derive("secret", "general");
+        let key = Key::derive("secret", "general");
         let nonce = std::array::from_fn(|i| i as u8);
         let sealed = key.seal("héllo".as_bytes(), nonce);
         assert_eq!(sealed, "AAECAwQFBgcICQoLzSvl1/s/XXKGR1t8Srm2mv0rC12/cw==");
@@ -85,10 +83,10 @@ mod tests {
 
     #[test]
     fn another_key_another_room_and_any_changed_byte_are_refused() {
-        let key = RoomKey::derive("secret", "general");
+        let key = Key::derive("secret", "general");
         let sealed = key.seal(b"text", [7; NONCE]);
-        assert_eq!(RoomKey::derive("Secret", "general").open(&sealed), None);
-        assert_eq!(RoomKey::derive("secret", "other").open(&sealed), None);
+        assert_eq!(Key::derive("Secret", "general").open(&sealed), None);
+        assert_eq!(Key::derive("secret", "other").open(&sealed), None);
         for at in 0..sealed.len() {
             let mut changed = sealed.clone().into_bytes();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
