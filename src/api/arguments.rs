@@ -66,6 +66,33 @@ pub struct DisconnectArgs {
     pub addr: Option<String>,
 }
 
+/// `block`: keeps a peer, an author or an address out. One of `peer`, `author` and `addr` is needed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BlockArgs {
+    /// A node id: links with it are closed and refused.
+    pub peer: Option<String>,
+    /// A node id: messages and voice of it are dropped, whoever they come from.
+    pub author: Option<String>,
+    /// An IP address: links to and from it are closed and refused, datagrams dropped.
+    pub addr: Option<String>,
+    /// For how long, in milliseconds; for good if left out.
+    #[schemars(range(min = 1, max = 31_536_000_000_u64))]
+    pub for_ms: Option<u64>,
+}
+
+/// `unblock`: ends a block, or the ban of an address. One of `peer`, `author` and `addr` is needed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnblockArgs {
+    /// A node id, blocked as a peer.
+    pub peer: Option<String>,
+    /// A node id, blocked as an author.
+    pub author: Option<String>,
+    /// An IP address.
+    pub addr: Option<String>,
+}
+
 /// `send`: gossips a message.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -230,6 +230,15 @@ commands! {
     Peers "peers" NoArgs => result::Peers,
         "list the neighbours",
         r#"{"cmd":"peers"}"#;
+    Block "block" BlockArgs => result::Blocked,
+        "keep a peer, an author or an address out",
+        r#"{"cmd":"block","author":"5d0c7a52-1b64-4e0f-8a3d-6e2f9b1c4d70","for_ms":3600000}"#;
+    Unblock "unblock" UnblockArgs => result::Unblocked,
+        "end a block, or the ban of an address",
+        r#"{"cmd":"unblock","author":"5d0c7a52-1b64-4e0f-8a3d-6e2f9b1c4d70"}"#;
+    Blocks "blocks" NoArgs => result::Blocks,
+        "list who is blocked or banned",
+        r#"{"cmd":"blocks"}"#;
     VoiceJoin "voice_join" VoiceJoinArgs => result::VoiceJoined,
         "join the voice of a room",
         r#"{"cmd":"voice_join","room":"general"}"#;

@@ -79,6 +79,10 @@ pub enum ErrorCode {
     Busy,
     /// The node knows as many rooms as it may.
     TooManyRooms,
+    /// As many are blocked as may be.
+    TooManyBlocks,
+    /// What is to be linked is blocked.
+    Blocked,
     /// This version does not know that encryption scheme.
     UnknownScheme,
     /// The node is ending: what the command waited for was cut short.

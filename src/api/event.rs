@@ -59,7 +59,7 @@ macro_rules! events {
 
 events! {
     Ready "ready" Ready<'a>, "the first line: the node runs"
-        r#"{"event":"ready","seq":1,"protocol":1,"version":"0.1.0","node":"9b2f4c1e-8d53-4a6b-9c07-3f1e2d4b5a69","username":"Alice","room":"general","tcp":"127.0.0.1:5000","udp":"127.0.0.1:6000","features":["text","voice","audio"],"limits":{"line_bytes":1048576,"text_bytes":65536,"name_bytes":64,"meta_bytes":1024,"links":64,"rooms":1024,"history_per_room":1000,"history_bytes":16777216,"wait_events":10000,"queue_lines":8192,"voice_members_per_room":64,"voice_members":1024}}"#;
+        r#"{"event":"ready","seq":1,"protocol":1,"version":"0.1.0","node":"9b2f4c1e-8d53-4a6b-9c07-3f1e2d4b5a69","username":"Alice","room":"general","tcp":"127.0.0.1:5000","udp":"127.0.0.1:6000","features":["text","voice","audio"],"limits":{"line_bytes":1048576,"text_bytes":65536,"name_bytes":64,"meta_bytes":1024,"links":64,"rooms":1024,"history_per_room":1000,"history_bytes":16777216,"wait_events":10000,"queue_lines":8192,"voice_members_per_room":64,"voice_members":1024,"blocks":1024,"offenders":4096}}"#;
     Reply "reply" Reply<'a>, "the answer to a line of input"
         r#"{"event":"reply","seq":9,"line":4,"id":1,"cmd":"room","ok":true,"result":{"room":"lounge","previous":"general"}}"#;
     PeerUp "peer_up" PeerUp<'a>, "a neighbour came"
@@ -164,6 +164,10 @@ pub struct Limits {
     pub voice_members_per_room: usize,
     /// Members of voice known, in all rooms.
     pub voice_members: usize,
+    /// Peers, authors and addresses that are blocked.
+    pub blocks: usize,
+    /// Addresses that have strikes or are banned.
+    pub offenders: usize,
 }
 
 /// `reply`. It names itself, since it is written by itself: with `R` the result of the command that is answered.
@@ -252,6 +256,10 @@ pub enum LinkCode {
     OwnAddress,
     /// There are as many links as there may be.
     TooManyLinks,
+    /// A command has blocked the peer, or its address.
+    Blocked,
+    /// The peer's address is banned for a while, or a link of this machine's own has had its third strike.
+    Banned,
     /// Anything else; the reason says what.
     Other,
 }
@@ -433,6 +441,8 @@ pub enum DropCause {
     Ignored,
     /// No more rooms fit.
     TooManyRooms,
+    /// A command has blocked its author.
+    Blocked,
 }
 
 /// `dropped`
@@ -492,6 +502,8 @@ pub enum WarningCode {
     StateNotSaved,
     /// A room uses the original's encryption, which is weak.
     WeakKey,
+    /// An address is banned for a while.
+    Banned,
     /// Others can read or change what is in the state folder.
     StatePermissions,
 }

@@ -121,6 +121,59 @@ pub struct PeerInfo {
     pub queued: usize,
 }
 
+/// Of `block`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Blocked {
+    /// Who is blocked.
+    #[serde(flatten)]
+    pub who: Blockee,
+    /// For how long, in milliseconds; null: for good.
+    pub left_ms: Option<u64>,
+    /// How many links were closed.
+    pub closed: usize,
+}
+
+/// Of `unblock`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Unblocked {
+    /// Who is blocked no more.
+    #[serde(flatten)]
+    pub who: Blockee,
+}
+
+/// Of `blocks`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Blocks {
+    /// The blocks, then the bans.
+    pub blocks: Vec<Block>,
+}
+
+/// A block or a ban.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Block {
+    /// Who is blocked.
+    #[serde(flatten)]
+    pub who: Blockee,
+    /// How much longer, in milliseconds; null: for good.
+    pub left_ms: Option<u64>,
+    /// Whether it is a ban: for strikes, not by command, and forgotten when the node ends.
+    pub ban: bool,
+}
+
+/// Who is blocked: one of these.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+pub struct Blockee {
+    /// The node id of a neighbour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// The node id of an author.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// An IP address; of a ban also an IPv6 network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addr: Option<String>,
+}
+
 /// Of `voice_join`.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct VoiceJoined {
@@ -349,6 +402,10 @@ pub struct Counters {
     pub voice_refused: u64,
     /// Links refused or pushed out before their handshake was done.
     pub links_refused: u64,
+    /// Strikes.
+    pub strikes: u64,
+    /// Bans that followed.
+    pub bans: u64,
 }
 
 /// What is held.
@@ -378,6 +435,10 @@ pub struct Queues {
     pub dial_targets: usize,
     /// Members of voice known, in all rooms.
     pub voice_members: usize,
+    /// Peers, authors and addresses that are blocked.
+    pub blocks: usize,
+    /// Addresses that have strikes or are banned.
+    pub offenders: usize,
     /// Changes that are not safe in the state folder yet.
     pub unsaved: u64,
 }

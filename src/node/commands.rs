@@ -28,9 +28,9 @@ use crate::wire::message::View;
 use crate::wire::outgoing::{self, Chat, ENCRYPTED, Message};
 use crate::wire::room_key::{Bound, Purpose, RoomKey, Scheme};
 
-type Answer<T> = Result<T, ApiError>;
+pub(super) type Answer<T> = Result<T, ApiError>;
 
-fn refuse<T>(code: ErrorCode, message: impl Into<String>) -> Answer<T> {
+pub(super) fn refuse<T>(code: ErrorCode, message: impl Into<String>) -> Answer<T> {
     Err(ApiError::new(code, message))
 }
 
@@ -92,6 +92,13 @@ impl Node {
             Command::Nick(args) => {
                 return self.answer(now, client, &head, out, |it, out| Ok(it.nick(now, args.name.into(), out)));
             }
+            Command::Block(args) => {
+                return self.answer(now, client, &head, out, |it, out| it.block(now, args, out));
+            }
+            Command::Unblock(args) => {
+                return self.answer(now, client, &head, out, |it, out| it.unblock(now, args, out));
+            }
+            Command::Blocks(_) => return self.answer(now, client, &head, out, |it, _| Ok(it.list_blocks(now))),
             Command::Peers(_) => return self.answer(now, client, &head, out, |it, _| Ok(it.peers(now))),
             Command::Events(args) => {
                 return self.answer(now, client, &head, out, |it, _| it.choose_events(client, &args));
@@ -168,6 +175,10 @@ impl Node {
         if self.neighbours.len() >= self.config.max_links {
             let message = format!("there are {} links, as many as may be: disconnect one first", self.neighbours.len());
             return refuse(ErrorCode::TooManyLinks, message);
+        }
+        let is_blocked = self.targets.get(&addr).is_some_and(|target| target.state == State::Blocked);
+        if is_blocked || self.is_blocked_target(&addr) {
+            return refuse(ErrorCode::Blocked, format!("{addr}: it is blocked; `unblock` it first"));
         }
         self.add_target(now, &addr)?;
         self.dial(now, &addr, out);
@@ -530,6 +541,8 @@ impl Node {
             waiting,
             dial_targets: self.targets.len(),
             voice_members: self.voice.roster.len(),
+            blocks: self.blocks.len(),
+            offenders: self.offenders.len(),
             unsaved: self.stores.unsaved(),
         }
     }
@@ -553,6 +566,6 @@ fn check_send(args: SendArgs) -> Answer<SendArgs> {
 }
 
 /// A name from outside, for an error message.
-fn short(name: &str) -> String {
+pub(super) fn short(name: &str) -> String {
     name.chars().take(64).flat_map(char::escape_debug).collect()
 }

@@ -36,6 +36,8 @@ pub enum State {
     Linked(LinkId),
     /// Not to be dialled again: it is this node itself.
     Never,
+    /// Not to be dialled until a block is lifted.
+    Blocked,
 }
 
 impl Target {
@@ -43,7 +45,7 @@ impl Target {
     pub const fn deadline(&self) -> Option<Instant> {
         match self.state {
             State::Idle(at) | State::Dialling(_, at) | State::Greeting(_, at) => Some(at),
-            State::Linked(_) | State::Never => None,
+            State::Linked(_) | State::Never | State::Blocked => None,
         }
     }
 
@@ -106,13 +108,16 @@ impl Node {
     /// Dials a target now, unless it is busy.
     pub(super) fn dial(&mut self, now: Now, addr: &str, out: &mut Outbox) {
         let own = self.is_own_addr(addr);
-        let Some(target) = self.targets.get_mut(addr).filter(|it| matches!(it.state, State::Idle(_) | State::Never))
-        else {
+        if !self.targets.get(addr).is_some_and(|it| matches!(it.state, State::Idle(_) | State::Never)) {
             return;
-        };
+        }
         if own {
             return self.target_failed(now, addr, LinkCode::OwnAddress, "it is this node's own address", out);
         }
+        if self.is_blocked_target(addr) {
+            return self.target_failed(now, addr, LinkCode::Blocked, "its address is blocked", out);
+        }
+        let Some(target) = self.targets.get_mut(addr) else { return };
         let dial = DialId(self.next_dial);
         self.next_dial += 1;
         target.state = State::Dialling(dial, now.mono + DIAL_TIME);
@@ -144,6 +149,11 @@ impl Node {
             self.knocked(dial, true);
             return out.push(Output::Close(link));
         };
+        if let Some(code) = self.is_shut_out(now, addr.ip()) {
+            out.push(Output::Close(link));
+            let what = if code == LinkCode::Blocked { "blocked" } else { "banned for a while" };
+            return self.target_failed(now, &name, code, &format!("its address, {}, is {what}", addr.ip()), out);
+        }
         match self.targets.get_mut(&name) {
             Some(target) => {
                 let until = target.deadline().unwrap_or(now.mono);
@@ -172,6 +182,8 @@ impl Node {
         let mut retry_in = None;
         if code == LinkCode::OwnAddress {
             target.state = State::Never;
+        } else if keep && code == LinkCode::Blocked {
+            target.state = State::Blocked;
         } else if keep {
             let wait = self.clock.jitter(backoff(failures));
             retry_in = Some(wait);
@@ -185,6 +197,7 @@ impl Node {
         let error = match code {
             LinkCode::OwnAddress => ErrorCode::OwnAddress,
             LinkCode::TooManyLinks => ErrorCode::TooManyLinks,
+            LinkCode::Blocked => ErrorCode::Blocked,
             _ => ErrorCode::ConnectFailed,
         };
         let waited_for = self.settle_connects(addr, &Err(ApiError::new(error, format!("{addr}: {reason}"))));

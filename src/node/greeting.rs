@@ -43,6 +43,10 @@ impl Node {
         if peer.id == self.id {
             return self.greeted_by_own_id(now, id, incoming, hello_id.as_deref(), out);
         }
+        if self.blocks.has_peer(&peer.id) {
+            let reason = format!("{} is blocked", peer.id);
+            return self.close_link(now, id, LinkCode::Blocked, &reason, out);
+        }
         let first = self.neighbours.get(&peer.id);
         if let Some(first) = first {
             return self.settle(now, id, first, peer, incoming, out);

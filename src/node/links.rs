@@ -219,6 +219,11 @@ impl Node {
         if !self.phase.is_running() {
             return out.push(Output::Close(id));
         }
+        if let Some(code) = self.is_shut_out(now, addr.ip()) {
+            self.counters.links_refused += 1;
+            self.log(LogLevel::Info, out, || format!("refused a link from {addr}: {code:?}"));
+            return out.push(Output::Close(id));
+        }
         let of_addr = self.links.values().filter(|link| link.addr.ip() == addr.ip()).count();
         let full = self.neighbours.len() >= self.config.max_links;
         if full || (!addr.ip().is_loopback() && of_addr >= self.config.max_links_per_addr) {
@@ -270,6 +275,7 @@ impl Node {
         }
         if let Some(length) = too_large {
             let reason = format!("the peer announced a frame of {length} bytes");
+            self.strike(now, id, &reason, out);
             return self.close_link(now, id, LinkCode::TooLarge, &reason, out);
         }
         if let Some(link) = self.links.get_mut(&id) {
@@ -289,6 +295,7 @@ impl Node {
         link.malformed += 1;
         if link.malformed > MAX_MALFORMED {
             let reason = format!("the peer sent {} frames that are not of this protocol", link.malformed);
+            self.strike(now, id, &reason, out);
             self.close_link(now, id, LinkCode::Malformed, &reason, out);
         }
     }

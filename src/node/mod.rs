@@ -11,6 +11,7 @@
 //! - [`relay`]: a message's way through the node; [`neighbour`]: what two nodes of ours say to each other
 //! - [`clients`]: lines to clients, the events that `wait` looks back over
 //! - [`voice`]: voice: who is in, what goes to whom, what is heard
+//! - [`strikes`]: what is done about those who break the rules; [`blocks`]: who is blocked by command
 //! - [`state`]: what is kept from one run to the next
 //! - [`keys`]: rooms with a key
 //! - [`commands`]: what each command does at once; [`pending`]: those that wait
@@ -31,6 +32,7 @@ use crate::wire::identity::{Identity, KEY};
 use crate::wire::limits;
 use crate::wire::room_key::RoomKey;
 
+mod blocks;
 pub mod clients;
 pub mod clock;
 mod commands;
@@ -45,6 +47,7 @@ mod pending;
 mod places;
 mod relay;
 pub mod state;
+mod strikes;
 #[cfg(test)]
 mod tests;
 mod voice;
@@ -268,6 +271,8 @@ pub struct Node {
     counters: Counters,
     warned: BTreeMap<crate::api::event::WarningCode, Instant>,
     stores: state::Stores,
+    blocks: blocks::Blocks,
+    offenders: strikes::Offenders,
 }
 
 impl Node {
@@ -306,10 +311,13 @@ impl Node {
             counters: Counters::default(),
             warned: BTreeMap::new(),
             stores: state::Stores::default(),
+            blocks: blocks::Blocks::default(),
+            offenders: strikes::Offenders::default(),
             config,
         };
         node.say_ready(out);
         node.warn_of_weak_keys(now, out);
+        node.load_blocks(now, out);
         node.dial_from_start(now, out);
         node
     }
@@ -354,7 +362,13 @@ impl Node {
         let links = self.links.values().filter_map(Link::deadline);
         let targets = self.targets.values().filter_map(Target::deadline);
         let clients = self.clients.values().filter_map(Client::deadline);
-        links.chain(targets).chain(clients).chain(self.phase.deadline()).chain(self.voice.deadline()).min()
+        links
+            .chain(targets)
+            .chain(clients)
+            .chain(self.phase.deadline())
+            .chain(self.voice.deadline())
+            .chain(self.blocks.deadline())
+            .min()
     }
 
     /// Whether a client's next line may be handed in: not while one waits, nor while a link's queue is full.
@@ -390,6 +404,7 @@ impl Node {
             self.target_due(now, &addr, out);
         }
         self.voice_due(now, out);
+        self.blocks_due(now, out);
         if self.clients.values().any(|client| client.deadline().is_some_and(|at| at <= now.mono)) {
             self.stirred = true;
         }
@@ -434,6 +449,8 @@ fn limits_of(config: &Config) -> crate::api::event::Limits {
         queue_lines: clients::MAX_QUEUE_LINES,
         voice_members_per_room: limits::MAX_VOICE_MEMBERS,
         voice_members: limits::MAX_VOICE_KNOWN,
+        blocks: limits::MAX_BLOCKS,
+        offenders: limits::MAX_OFFENDERS,
     }
 }
 

@@ -122,6 +122,10 @@ impl Node {
         let Some(via) = self.links.get(&link).and_then(|link| link.peer.as_ref()).map(|peer| peer.id.clone()) else {
             return;
         };
+        if self.blocks.has_author(&header.from) {
+            self.count_drop(DropCause::Blocked);
+            return self.tell_dropped(header, Some(&via), DropCause::Blocked, out);
+        }
         let left = match ttl {
             Ttl::Left(left) => left,
             Ttl::None => 0,

@@ -94,7 +94,6 @@ impl Node {
         self.config.state.is_some()
     }
 
-    #[allow(dead_code, reason = "who keeps something comes next")]
     /// Has a row set or removed, if there is a state folder. Gives the change's number, for [`Stores::is_saved`].
     pub(super) fn store(&mut self, table: Table, key: &str, value: Option<Vec<u8>>, out: &mut Outbox) -> Option<u64> {
         if !self.has_state() {

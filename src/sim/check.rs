@@ -61,6 +61,8 @@ impl Net {
             ("rooms", held.rooms, limits::MAX_ROOMS),
             ("traces", held.traces, limits::MAX_TRACES),
             ("events", held.wait_events, crate::node::clients::MAX_LOG_EVENTS),
+            ("blocks", held.blocks, limits::MAX_BLOCKS),
+            ("offenders", held.offenders, limits::MAX_OFFENDERS),
             ("dial targets", held.dial_targets, limits::MAX_TARGETS),
             ("frames", held.frames, limits::MAX_QUEUE_FRAMES * 96),
         ];

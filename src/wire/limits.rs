@@ -41,6 +41,17 @@ pub const MAX_HANDSHAKES: usize = 16;
 /// Malformed frames that a link survives; the next one closes it.
 pub const MAX_MALFORMED: u32 = 9;
 
+/// Strikes of one address within [`STRIKE_TIME`] that ban it.
+pub const MAX_STRIKES: usize = 3;
+/// How long a strike counts.
+pub const STRIKE_TIME: Duration = Duration::from_secs(600);
+/// How long an address is banned.
+pub const BAN_TIME: Duration = Duration::from_secs(600);
+/// Addresses that have strikes or are banned. A guess: whoever has more of them than that is not kept out by counting.
+pub const MAX_OFFENDERS: usize = 4096;
+/// Peers, authors and addresses that are blocked.
+pub const MAX_BLOCKS: usize = 1024;
+
 /// The send queue of a link, in bytes.
 pub const MAX_QUEUE_BYTES: usize = 2 << 20;
 /// The send queue of a link, in frames.

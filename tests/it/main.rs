@@ -13,6 +13,8 @@
 mod support;
 
 mod bad_input;
+mod blocks;
+mod faults;
 mod keys;
 mod level1;
 mod links;

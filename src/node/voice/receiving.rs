@@ -30,6 +30,10 @@ impl Node {
     /// A datagram came.
     pub(in crate::node) fn datagram_came(&mut self, now: Now, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
         let from = plain(from);
+        if self.blocks.has_addr(from.ip()) {
+            self.counters.datagrams_dropped += 1;
+            return;
+        }
         let taken = match Datagram::parse(bytes) {
             Ok(Datagram::Voice(voice)) => self.voice_came(now, from, &voice, out),
             Ok(Datagram::Original(voice)) => self.original_came(now, from, &voice, bytes, out),

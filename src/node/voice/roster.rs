@@ -183,6 +183,11 @@ impl Roster {
         Some(member)
     }
 
+    /// Takes a member out as if it had never been in: its session may come again.
+    pub fn forget(&mut self, id: &str) -> Option<Member> {
+        self.take(id)
+    }
+
     fn take(&mut self, id: &str) -> Option<Member> {
         let member = self.members.remove(id)?;
         if let Some(session) = member.session {

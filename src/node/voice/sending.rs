@@ -163,6 +163,9 @@ impl Node {
     }
 
     pub(super) fn send_datagram(&mut self, to: SocketAddr, bytes: Bytes, out: &mut Outbox) {
+        if self.blocks.has_addr(to.ip()) {
+            return;
+        }
         self.counters.datagrams_sent += 1;
         out.push(Output::Datagram { to, bytes });
     }

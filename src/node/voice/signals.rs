@@ -292,6 +292,13 @@ impl Node {
         }
     }
 
+    /// Has a member be as if it had never joined.
+    pub(in crate::node) fn forget_member(&mut self, id: &Rc<str>, out: &mut Outbox) {
+        if let Some(member) = self.voice.roster.forget(id) {
+            self.tell_left(&member.room, id, &member.username, member.muted, out);
+        }
+    }
+
     /// Drops the members of whom there is no sign any more, and believes what others said of those that have fallen silent.
     pub(super) fn members_gone(&mut self, now: Now, out: &mut Outbox) {
         let neighbours = &self.neighbours;

@@ -286,6 +286,15 @@ impl Node {
         self.child.kill().expect("the node is there");
     }
 
+    /// Kills it, as a crash would. Gives every line that it had printed.
+    #[track_caller]
+    pub fn crash(mut self) -> Output {
+        self.child.kill().expect("the node is there");
+        self.answers_due = 0;
+        self.stdin = None;
+        self.await_end()
+    }
+
     /// Reads its stdout again. It must have been started unread.
     pub fn read_on(&mut self) {
         self.gate.take().expect("it is unread").send(Gate::Read).expect("its stdout is open");

@@ -341,3 +341,24 @@ fn a_member_is_found_where_its_datagrams_come_from() {
         assert!(to.iter().all(|to| !to.contains("ffff")), "sent to in the one form");
     }
 }
+
+#[test]
+fn a_blocked_author_is_neither_heard_nor_spoken_to() {
+    let (mut net, nodes) = party(9, 3, (ms(1), ms(10)));
+    let blocked = net.at(nodes[0]).id().to_owned();
+    let reply = run(&mut net, nodes[1], json!({ "cmd": "block", "author": blocked }));
+    assert_eq!(reply["ok"], true, "{reply}");
+    assert_eq!(count(&net, nodes[1], "voice_left", &blocked), 1);
+    let heard = say_words(&mut net, &nodes, &[0]);
+    assert_silent(&heard[1], "who has blocked him");
+    assert_heard(words(0).as_flattened(), &heard[2], "another");
+    let heard = say_words(&mut net, &nodes, &[1]);
+    assert_silent(&heard[0], "who is blocked");
+    assert_heard(words(1).as_flattened(), &heard[2], "another");
+    assert!(voice_peers(&mut net, nodes[1]).iter().all(|it| it["peer"] != *blocked));
+    run(&mut net, nodes[1], json!({ "cmd": "unblock", "author": blocked }));
+    // He says again that he is there.
+    idle(&mut net, &nodes, 2000);
+    let heard = say_words(&mut net, &nodes, &[0]);
+    assert_heard(words(0).as_flattened(), &heard[1], "who has forgiven him");
+}
