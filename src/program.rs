@@ -29,6 +29,10 @@ const EXIT_STATE: u8 = 4;
 /// as much again.
 const UDP_BUFFER: usize = 1 << 20;
 
+/// Connections that may wait to be accepted, of which the library asks for 128. Whom there is no room for is not told: its
+/// system tries again a second later. A guess: what strangers can do in 0.1 s.
+const BACKLOG: i32 = 1024;
+
 /// What keeps a node from starting.
 #[derive(Debug)]
 struct Failure {
@@ -130,6 +134,8 @@ type Prepared = (Sockets, Config, Option<Store>, Vec<(WarningCode, String)>);
 fn prepare(run: Run) -> Result<Prepared, Failure> {
     let tcp = TcpListener::bind(run.tcp).map_err(|e| cannot_bind(run.tcp, "TCP", "--port", &e))?;
     let udp = UdpSocket::bind(run.udp).map_err(|e| cannot_bind(run.udp, "UDP", "--udp-port", &e))?;
+    // As many as the system grants.
+    let _ = socket2::SockRef::from(&tcp).listen(BACKLOG);
     // As much as the system grants: a talkative room must survive a moment in which the loop is busy.
     let _ = socket2::SockRef::from(&udp).set_recv_buffer_size(UDP_BUFFER);
     let sockets = Sockets { tcp, udp };

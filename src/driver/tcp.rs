@@ -1,7 +1,7 @@
 //! Links: a task that reads, a task that writes, and the buffers between the writer and the node.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use socket2::{SockRef, TcpKeepalive};
 use super::{Loop, Wake, now};
 use crate::api::event::WarningCode;
 use crate::node::{Bytes, Input, LinkId, Outbox};
-use crate::wire::limits::DEAD_AFTER;
+use crate::wire::limits::{DEAD_AFTER, MAX_HANDSHAKES};
 
 /// Small frames are gathered into buffers of about this size, in bytes.
 const GATHER: usize = 64 << 10;
@@ -24,6 +24,8 @@ pub struct LinkIo {
     /// Bytes of the first chunk that are written.
     written: usize,
     half_close: bool,
+    /// Why nothing more can be written. What had come by then is read all the same.
+    broken: Option<String>,
     wake: Rc<Wake>,
     /// Dropped with the link: that ends them.
     _tasks: [Task<()>; 2],
@@ -75,7 +77,7 @@ impl LinkIo {
             this.executor.spawn(read(this.clone(), id, stream.clone())),
             this.executor.spawn(write(this.clone(), id, stream, wake.clone())),
         ];
-        Self { queue: VecDeque::new(), written: 0, half_close: false, wake, _tasks: tasks }
+        Self { queue: VecDeque::new(), written: 0, half_close: false, broken: None, wake, _tasks: tasks }
     }
 
     /// Adds bytes to be written.
@@ -135,22 +137,37 @@ fn prepare(stream: &TcpStream) {
 }
 
 /// Accepts links for as long as the node runs.
+///
+/// After each few of them everything else has its turn: so in a flood of strangers the others are served, and a newcomer's
+/// hello is read before so many have come after it that it is pushed out.
 pub async fn accept(this: Rc<Loop>, listener: Async<TcpListener>) {
     /// How long to wait when the system has no more files for us. Nothing tells when it has again.
     const PAUSE: Duration = Duration::from_millis(100);
+    /// Links between two looks at everything else: a quarter of those that may be in handshake.
+    const TURN: usize = MAX_HANDSHAKES / 4;
     loop {
-        match listener.accept().await {
-            Ok((stream, addr)) => {
-                let link = adopt(&this, stream);
-                this.handle(Input::Accepted { link, addr });
-            }
-            Err(e) if matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
-            Err(e) => {
-                let message = format!("can't accept links: {e}");
-                this.handle(Input::Warn(WarningCode::AcceptFailed, message));
-                Timer::after(PAUSE).await;
-            }
+        let failed = match listener.readable().await {
+            Ok(()) => (0..TURN).find_map(|_| accept_one(&this, &listener).err()),
+            Err(e) => Some(e),
+        };
+        if let Some(e) = failed.filter(|e| e.kind() != ErrorKind::WouldBlock) {
+            let message = format!("can't accept links: {e}");
+            this.handle(Input::Warn(WarningCode::AcceptFailed, message));
+            Timer::after(PAUSE).await;
         }
+    }
+}
+
+/// Takes in the next connection that waits, if it has not gone already.
+fn accept_one(this: &Rc<Loop>, listener: &Async<TcpListener>) -> io::Result<()> {
+    match listener.get_ref().accept().and_then(|(stream, addr)| Ok((Async::new(stream)?, addr))) {
+        Ok((stream, addr)) => {
+            let link = adopt(this, stream);
+            this.handle(Input::Accepted { link, addr });
+            Ok(())
+        }
+        Err(e) if matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => Ok(()),
+        Err(e) => Err(e),
     }
 }
 
@@ -167,7 +184,8 @@ async fn read(this: Rc<Loop>, id: LinkId, stream: Rc<Async<TcpStream>>) {
         match stream.get_ref().read(room) {
             Ok(0) => {
                 drop(scratch);
-                return this.handle(Input::Ended { link: id, error: None });
+                let error = this.core.borrow_mut().links.get_mut(&id).and_then(|io| io.broken.take());
+                return this.handle(Input::Ended { link: id, error });
             }
             Ok(n) => this.handle(Input::Bytes { link: id, bytes: scratch.get(..n).unwrap_or_default() }),
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
@@ -183,7 +201,7 @@ async fn read(this: Rc<Loop>, id: LinkId, stream: Rc<Async<TcpStream>>) {
 async fn write(this: Rc<Loop>, id: LinkId, stream: Rc<Async<TcpStream>>, wake: Rc<Wake>) {
     loop {
         let mut total = 0;
-        let mut broken = None;
+        let mut broken = false;
         let blocked = loop {
             let core = &mut *this.core.borrow_mut();
             let Some(io) = core.links.get_mut(&id) else { return };
@@ -201,7 +219,8 @@ async fn write(this: Rc<Loop>, id: LinkId, stream: Rc<Async<TcpStream>>, wake: R
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock => break true,
                 Err(e) => {
-                    broken = Some(e.to_string());
+                    io.broken = Some(e.to_string());
+                    broken = true;
                     break true;
                 }
             }
@@ -209,8 +228,9 @@ async fn write(this: Rc<Loop>, id: LinkId, stream: Rc<Async<TcpStream>>, wake: R
         if total > 0 {
             this.handle(Input::Written { link: id, bytes: total });
         }
-        if broken.is_some() {
-            return this.handle(Input::Ended { link: id, error: broken });
+        if broken {
+            // The reader comes to the end, too, when it has read what the peer had sent before.
+            return;
         }
         if blocked {
             if let Err(e) = stream.writable().await {
