@@ -8,44 +8,11 @@ use std::thread;
 use serde_json::{Value, json};
 
 use crate::support::raw::{chat, chat_with, framed, hello, hello_level2};
-use crate::support::{Node, RawPeer, fresh_id, has_fields, list, number, text};
+use crate::support::{Node, Pair, RawPeer, fresh_id, has_fields, list, number, text};
 
 const BOB: &str = "127.0.0.1:5001";
 const MALLORY: &str = "127.0.0.1:6666";
 const MIB: usize = 1 << 20;
-
-/// Two nodes that know each other only through the one under test.
-struct Pair {
-    left: Node,
-    right: Node,
-    said: u32,
-}
-
-impl Pair {
-    #[track_caller]
-    fn around(node: &mut Node) -> Self {
-        let [mut left, mut right] = ["Left", "Right"].map(|name| Node::named(name, &["--seed", "3"]));
-        for one in [&mut left, &mut right] {
-            one.connect(&node.addr());
-            node.await_event("peer_up", json!({ "peer": one.id() }));
-        }
-        Self { left, right, said: 0 }
-    }
-
-    /// Each says something that the other hears.
-    #[track_caller]
-    fn chats(&mut self) {
-        self.said += 1;
-        let (there, back) = (format!("there {}", self.said), format!("back {}", self.said));
-        self.left.say(&there);
-        assert_eq!(number(&self.right.hears(&there), "hops"), 2);
-        self.right.say(&back);
-        self.left.hears(&back);
-        for one in [&self.left, &self.right] {
-            assert!(one.saw("peer_down", json!({})).is_empty(), "nothing happened to them");
-        }
-    }
-}
 
 #[test]
 fn length_bombs_before_the_handshake() {

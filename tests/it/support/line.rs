@@ -1,5 +1,7 @@
 //! What every line of output must be: [`Rules`] sees each line that a node prints, in any test.
 
+use std::collections::HashSet;
+
 use boon::{Compiler, ErrorKind, SchemaIndex, Schemas, ValidationError};
 use serde_json::Value;
 
@@ -12,6 +14,8 @@ const MAX_LINE: usize = 1 << 20;
 pub struct Rules {
     seq: u64,
     last: Option<String>,
+    /// Author and id of each message shown.
+    shown: HashSet<[String; 2]>,
 }
 
 impl Rules {
@@ -46,6 +50,10 @@ impl Rules {
         }
         self.seq = seq;
         self.last = Some(event.to_owned());
+        let name = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
+        if event == "message" && !self.shown.insert([name("from"), name("id")]) {
+            return Err("a message shown twice".into());
+        }
         Ok(())
     }
 }

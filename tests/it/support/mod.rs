@@ -7,12 +7,18 @@
 //! - [`original`]: the Python program's nodes, mesh and star, to share a network with
 //! - [`room_key`]: the original's encryption, computed apart from the program's own
 //! - [`voice`]: what nodes say and are heard to say; [`telephone`]: an original node in voice
-//! - [`middle`]: a bad line between two nodes
+//! - [`middle`]: a bad line between two nodes; [`net`]: a network with a cable that can be cut
+//! - [`pair`]: two honest nodes around one under test; [`process`]: what a process takes of the machine
 
 pub mod line;
 pub mod middle;
+#[cfg(target_os = "linux")]
+pub mod net;
 pub mod node;
 pub mod original;
+pub mod pair;
+#[cfg(target_os = "linux")]
+pub mod process;
 #[cfg(feature = "audio")]
 pub mod pulse;
 pub mod raw;
@@ -28,6 +34,7 @@ use serde_json::Value;
 
 pub use node::{Node, Output};
 pub use original::Original;
+pub use pair::Pair;
 pub use raw::{RawListener, RawPeer};
 
 /// How long anything may take that a test awaits. It only ever serves to fail.

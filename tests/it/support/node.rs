@@ -16,6 +16,9 @@ use serde_json::{Value, json};
 use super::line::Rules;
 use super::{PATIENCE, PROGRAM, has_fields, is_control, text};
 
+/// What Rust says on stderr of a panic. No node may have one, in any test.
+const PANICKED: &str = "panicked at";
+
 /// A running node.
 pub struct Node {
     child: Child,
@@ -73,9 +76,13 @@ impl Node {
     /// Starts a node whose events may take twice as long as others' to come.
     #[track_caller]
     pub fn patient(args: &[&str]) -> Self {
-        let mut node = Self::start(args);
-        node.patience *= 2;
-        node
+        Self::start(args).patiently()
+    }
+
+    /// The same, of one that runs already.
+    pub fn patiently(mut self) -> Self {
+        self.patience *= 2;
+        self
     }
 
     /// Starts a node whose stdout nobody reads any more once it is ready.
@@ -101,6 +108,19 @@ impl Node {
     pub fn shell(script: &str, args: &[&str]) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", script, "sh", PROGRAM]).args(Self::with_defaults(args));
+        let mut node = Self::spawn(command, false);
+        node.await_ready();
+        node
+    }
+
+    /// The same, with no seed: its ids are new, and its times true.
+    #[track_caller]
+    pub fn shell_unseeded(script: &str, args: &[&str]) -> Self {
+        let mut args = Self::with_defaults(args);
+        let at = args.iter().position(|arg| arg == "--seed").expect("a default");
+        args.drain(at..at + 2);
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh", PROGRAM]).args(args);
         let mut node = Self::spawn(command, false);
         node.await_ready();
         node
@@ -400,6 +420,7 @@ impl Node {
         let status = self.await_exit(deadline);
         let stderr = self.stderr.take().map(|it| it.join().unwrap()).unwrap_or_default();
         let stderr = String::from_utf8(stderr).expect("stderr is UTF-8");
+        assert!(!stderr.contains(PANICKED), "a panic: {stderr}");
         let control = stderr.chars().find(|&c| is_control(c) && c != '\n');
         assert_eq!(control, None, "a raw control character on stderr: {stderr:?}");
         if self.seen.last().is_some_and(|bye| bye["reason"] == "eof") && self.answers_due > 0 {
@@ -463,6 +484,9 @@ impl Drop for Node {
         while let Ok(line) = self.lines.recv_timeout(PATIENCE) {
             self.take(&line);
         }
+        let stderr = self.stderr.take().and_then(|it| it.join().ok()).unwrap_or_default();
+        let stderr = String::from_utf8_lossy(&stderr);
+        assert!(!stderr.contains(PANICKED), "a panic: {stderr}");
     }
 }
 
