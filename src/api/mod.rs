@@ -5,7 +5,7 @@
 //! `p2p-chat schema` prints, so that none of the three can drift from the others.
 //!
 //! - [`command`]: a line of input to a [`Request`], with an error code for everything that can be wrong with it;
-//!   [`arguments`]: what may stand in it
+//!   [`arguments`]: what may stand in it; [`lines`]: the stream of input to such lines
 //! - [`event`]: what the node says, [`result`]: what it answers, [`error`]: how it refuses
 //! - [`mod@line`]: the one way JSON becomes output (terminal controls escaped)
 //! - [`schema`], [`help`]: the protocol described by itself
@@ -16,6 +16,7 @@ pub mod error;
 pub mod event;
 pub mod help;
 pub mod line;
+pub mod lines;
 pub mod result;
 pub mod schema;
 

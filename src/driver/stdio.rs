@@ -11,9 +11,9 @@ use async_channel::Sender;
 
 use super::client::Queue;
 use super::{Notice, Stdio};
-use crate::api::command::MAX_LINE;
+use crate::api::Request;
 use crate::api::line::printable;
-use crate::api::{ErrorCode, Request};
+use crate::api::lines::Lines;
 use crate::node::LogLevel;
 
 /// How much is read at once, in bytes.
@@ -134,58 +134,6 @@ fn read(stop: &unix::Stopped, to_loop: &Sender<Vec<Request>>) {
     }
 }
 
-/// Cuts input into lines.
-#[derive(Debug, Default)]
-struct Lines {
-    number: u64,
-    partial: Vec<u8>,
-    /// The line is too long, and what follows of it is thrown away.
-    skipping: bool,
-}
-
-impl Lines {
-    fn split(&mut self, input: &[u8]) -> Vec<Request> {
-        let mut batch = Vec::new();
-        let mut pieces = input.split(|b| *b == b'\n');
-        let last = pieces.next_back().unwrap_or_default();
-        for piece in pieces {
-            if self.partial.is_empty() && !self.skipping && piece.len() <= MAX_LINE {
-                self.number += 1;
-                batch.extend(Request::parse(self.number, piece));
-            } else {
-                self.add(piece);
-                batch.extend(self.finish());
-            }
-        }
-        self.add(last);
-        batch
-    }
-
-    /// The last line, if it has no newline.
-    fn end(&mut self) -> Vec<Request> {
-        if self.partial.is_empty() && !self.skipping { Vec::new() } else { self.finish().into_iter().collect() }
-    }
-
-    fn add(&mut self, piece: &[u8]) {
-        if self.skipping || self.partial.len() + piece.len() > MAX_LINE {
-            self.skipping = true;
-            self.partial = Vec::new();
-        } else {
-            self.partial.extend_from_slice(piece);
-        }
-    }
-
-    fn finish(&mut self) -> Option<Request> {
-        self.number += 1;
-        if std::mem::take(&mut self.skipping) {
-            let message = "the line is longer than 1 MiB, and was skipped";
-            return Some(Request::refused(self.number, ErrorCode::LineTooLong, message));
-        }
-        let line = std::mem::take(&mut self.partial);
-        Request::parse(self.number, &line)
-    }
-}
-
 /// Writes lines until there will be none, telling the loop and whoever waits for the end how it goes.
 fn write(queue: &Queue, notice: &Sender<Notice>, progress: &SyncSender<()>) -> io::Result<()> {
     let mut buffer = Vec::new();
@@ -277,48 +225,3 @@ mod unix {
 #[cfg(not(unix))]
 #[path = "stdio_elsewhere.rs"]
 mod unix;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn numbers(lines: &mut Lines, pieces: &[&[u8]]) -> Vec<(u64, bool)> {
-        let mut all: Vec<Request> = pieces.iter().flat_map(|piece| lines.split(piece)).collect();
-        all.extend(lines.end());
-        all.iter().map(|request| (request.line, request.body.is_ok())).collect()
-    }
-
-    #[test]
-    fn lines_are_counted_and_cut_wherever_input_is() {
-        let exit = b"{\"cmd\":\"exit\"}";
-        let input = [exit, &b"\n\n# comment\r\n"[..], exit, b"\r\nx\n", exit].concat();
-        let expected = [(1, true), (4, true), (5, false), (6, true)];
-        for size in 1..=input.len() {
-            let pieces: Vec<&[u8]> = input.chunks(size).collect();
-            assert_eq!(numbers(&mut Lines::default(), &pieces), expected, "in pieces of {size}");
-        }
-    }
-
-    #[test]
-    fn a_line_too_long_takes_no_memory_and_is_answered() {
-        let mut lines = Lines::default();
-        let piece = vec![b'a'; 1 << 16];
-        for _ in 0..64 {
-            assert!(lines.split(&piece).is_empty());
-            assert!(lines.partial.capacity() <= 2 * MAX_LINE);
-        }
-        let after = lines.split(b"\n{\"cmd\":\"exit\"}\n");
-        assert_eq!(after[0].body.as_ref().map_err(|e| e.code), Err(ErrorCode::LineTooLong));
-        assert_eq!((after[0].line, after[1].line, after[1].body.is_ok()), (1, 2, true));
-    }
-
-    #[test]
-    fn the_limit_is_exact() {
-        let line = |n: usize| {
-            let pad = n - b"{\"cmd\":\"exit\"}".len();
-            [&b" ".repeat(pad)[..], b"{\"cmd\":\"exit\"}\n"].concat()
-        };
-        assert!(Lines::default().split(&line(MAX_LINE))[0].body.is_ok());
-        assert!(Lines::default().split(&line(MAX_LINE + 1))[0].body.is_err());
-    }
-}

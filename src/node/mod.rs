@@ -33,6 +33,8 @@ use crate::wire::limits;
 use crate::wire::room_key::RoomKey;
 
 mod blocks;
+#[cfg(any(test, fuzzing))]
+pub mod chaos;
 pub mod clients;
 pub mod clock;
 mod commands;

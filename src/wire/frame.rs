@@ -176,6 +176,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100_000))]
+
         #[test]
         fn frames_come_out_as_they_went_in_however_they_are_cut(
             bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..20),

@@ -65,8 +65,8 @@ pub const QUEUE_STALL: Duration = Duration::from_millis(300);
 pub const QUEUE_CLOSE: Duration = Duration::from_secs(5);
 
 /// Message ids that are remembered, so that each message is taken once. At 2,000 new messages a second they last for
-/// the 2 minutes that the original remembers, below that for longer.
-pub const MAX_SEEN: usize = 1 << 18;
+/// the 2 minutes that the original remembers, below that for longer. Fewer where a fuzzer makes a node for each input.
+pub const MAX_SEEN: usize = if cfg!(fuzzing) { 1 << 12 } else { 1 << 18 };
 /// Messages that `trace` can tell about.
 pub const MAX_TRACES: usize = 4096;
 /// Rooms known at once.

@@ -292,7 +292,7 @@ impl<'a> View<'a> {
     }
 
     /// Appends the frame as it goes on: length and all, `ttl` replaced (added if there is none), `ttl0` added or put
-    /// right, every other byte as it came.
+    /// right, every other byte as it came. The object must not be empty.
     pub fn relay(&self, ttl: u8, ttl0: u8, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&[0; PREFIX]);
@@ -442,6 +442,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100_000))]
+
         #[test]
         fn a_relayed_message_differs_in_ttl_alone(
             before in "[a-z]{0,5}", text in ".{0,40}", ttl in 1_u8..=32, gap in "[ \n\t]{0,3}", first in any::<bool>(),

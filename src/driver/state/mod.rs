@@ -23,7 +23,7 @@ use crate::api::event::{FatalCode, WarningCode};
 use crate::node::State;
 use crate::wire::identity::KEY;
 
-mod key;
+pub mod key;
 pub mod saver;
 mod store;
 

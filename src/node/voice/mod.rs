@@ -179,7 +179,7 @@ impl Voice {
     }
 
     /// What is held, each with its bound: for tests of random lives.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn held(&self) -> Vec<(&'static str, usize, usize)> {
         use crate::wire::limits::{MAX_VOICE_KNOWN, MAX_VOICE_MEMBERS};
         let mut held = self.roster.held();
@@ -198,7 +198,7 @@ impl Voice {
     }
 
     /// The sessions that are known, our own first: for tests of random lives.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn sessions(&self) -> Vec<u64> {
         let others = self.roster.iter().filter_map(|(_, member)| member.session);
         self.call.iter().map(|call| call.session).chain(others).collect()

@@ -125,7 +125,7 @@ impl Roster {
     }
 
     /// What is held beside the members, each with its bound.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn held(&self) -> Vec<(&'static str, usize, usize)> {
         let longest = self.members.values().map(|member| member.join.len()).max().unwrap_or_default();
         vec![

@@ -95,7 +95,7 @@ impl Mixes {
     }
 
     /// What is held, with its bound.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn held(&self) -> [(&'static str, usize, usize); 2] {
         [("samples to be mixed", self.own.len(), MAX_OWN), ("voices to be mixed", self.voices.len(), MAX_VOICE_MEMBERS)]
     }
@@ -115,7 +115,7 @@ impl Client {
     }
 
     /// What is held, with its bound.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub fn held(&self) -> [(&'static str, usize, usize); 2] {
         let part = self.mix.as_ref().map_or(0, |mix| mix.part.len());
         [("who knows a member", self.known.len(), MAX_VOICE_MEMBERS), ("part of a mix", part, FRAME)]

@@ -1,0 +1,352 @@
+//! The life of one node among peers, good and bad, as choices make it: whatever comes, in whatever order, it does not panic,
+//! answers each line once, shows nothing twice, keeps its bounds, and never asks to be woken at a time that has passed.
+//!
+//! - [`choices`]: from a seed, for tests; or from a fuzzer's input
+//! - [`frames`]: what peers send over links; [`sound`]: datagrams, and what microphone and speaker bring
+//! - [`kept`]: beside it, the messages that a node keeps
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::api::command::COMMANDS;
+use crate::api::event::WarningCode;
+use crate::voice::CHUNK;
+use crate::wire::limits::MAX_LINKS;
+use crate::wire::room_key::Scheme;
+
+pub mod choices;
+mod frames;
+pub mod kept;
+mod sound;
+
+use choices::Choices;
+
+/// Bytes of history that the node may keep.
+const HISTORY: usize = 20_000;
+/// Datagrams of the node that are kept, to be thrown back.
+const THROWN: usize = 50;
+
+/// A node, and what surrounds it.
+#[derive(Debug)]
+pub struct Chaos<'c> {
+    choices: Choices<'c>,
+    node: Node,
+    out: Outbox,
+    start: Instant,
+    now: Duration,
+    links: Vec<LinkId>,
+    next_link: u64,
+    dials: Vec<DialId>,
+    jobs: Vec<JobId>,
+    lists: Vec<JobId>,
+    /// Microphone and speaker are to be opened.
+    opening: bool,
+    /// Datagrams that it has sent: to be thrown back.
+    thrown: Vec<Vec<u8>>,
+    /// How often 5 ms were played.
+    played: u64,
+    line: u64,
+    replies: BTreeMap<u64, u32>,
+    shown: BTreeMap<String, u32>,
+    has_state: bool,
+    /// Changes put out for the state folder.
+    stores: u64,
+    ended: bool,
+}
+
+/// What a life came to: so that a test can tell whether enough happened.
+#[derive(Debug, Default)]
+pub struct Sum {
+    /// Messages shown.
+    pub shown: usize,
+    /// Lines answered.
+    pub replies: usize,
+    /// Chunks played.
+    pub played: u64,
+    /// Datagrams taken.
+    pub taken: u64,
+}
+
+/// Lives through so many steps, or as many as the choices last for, and ends.
+pub fn live(choices: Choices<'_>, steps: usize) -> Sum {
+    let mut chaos = Chaos::new(choices);
+    for _ in 0..steps {
+        if chaos.ended || chaos.choices.at_end() {
+            break;
+        }
+        chaos.step();
+        chaos.check();
+    }
+    chaos.end()
+}
+
+fn config() -> Config {
+    let addr = SocketAddr::from(([127, 0, 0, 1], 5000));
+    Config {
+        username: "n".into(),
+        room: "general".into(),
+        listen: vec!["*".into()],
+        tcp: addr,
+        udp: addr,
+        advertise: None,
+        udp_host: addr.ip(),
+        mic: "none".into(),
+        speaker: "none".into(),
+        connect: vec!["10.0.0.1:5000".into(), "127.0.0.1:5000".into()],
+        stay: true,
+        check: false,
+        drain: Duration::from_secs(2),
+        seed: Some(1),
+        entropy: [1; 32],
+        identity: None,
+        state: None,
+        max_links: MAX_LINKS,
+        max_links_per_addr: 2,
+        history_bytes: HISTORY,
+        events: vec![(EventKind::Forwarded, true), (EventKind::Dropped, true)],
+        keys: Vec::new(),
+        log: LogLevel::Debug,
+    }
+}
+
+impl<'c> Chaos<'c> {
+    fn new(mut choices: Choices<'c>) -> Self {
+        #[allow(clippy::disallowed_methods, reason = "one moment to count virtual time from")]
+        let start = Instant::now();
+        let mut out = Outbox::default();
+        let has_state = choices.below(4) == 0;
+        let config = Config {
+            stay: choices.below(3) == 0,
+            check: choices.below(5) == 0,
+            max_links: if choices.below(2) == 0 { MAX_LINKS } else { 3 },
+            state: has_state.then(State::default),
+            ..config()
+        };
+        let node = Node::new(Now { mono: start, unix_ms: 0 }, config, &mut out);
+        Self {
+            choices,
+            node,
+            out,
+            start,
+            now: Duration::ZERO,
+            links: Vec::new(),
+            next_link: 0,
+            dials: Vec::new(),
+            jobs: Vec::new(),
+            lists: Vec::new(),
+            opening: false,
+            thrown: Vec::new(),
+            played: 0,
+            line: 0,
+            replies: BTreeMap::new(),
+            shown: BTreeMap::new(),
+            has_state,
+            stores: 0,
+            ended: false,
+        }
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        self.choices.below(n)
+    }
+
+    fn pick<T: Clone>(&mut self, from: &[T]) -> Option<T> {
+        self.choices.pick(from)
+    }
+
+    fn time(&self) -> Now {
+        Now { mono: self.start + self.now, unix_ms: 1_000_000 + self.now.as_millis() as u64 }
+    }
+
+    fn handle(&mut self, input: Input<'_>) {
+        let now = self.time();
+        self.node.handle(now, input, &mut self.out);
+        for output in std::mem::take(&mut self.out.outputs) {
+            self.perform(output);
+        }
+        self.out.clear();
+        let deadline = self.node.next_deadline();
+        assert!(self.ended || deadline.is_none_or(|at| at > now.mono), "asks to be woken at a time that has passed");
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Line { text, kind, .. } => self.line_came(kind, &text),
+            Output::Dial { dial, .. } => self.dials.push(dial),
+            Output::Derive { job, .. } => self.jobs.push(job),
+            Output::Close(link) => self.links.retain(|it| *it != link),
+            Output::Exit(_) => self.ended = true,
+            Output::Send { .. } | Output::HalfClose(_) | Output::Log(..) | Output::Complain(_) => {}
+            Output::Store { .. } => {
+                assert!(self.has_state, "there is no state folder");
+                self.stores += 1;
+            }
+            Output::Datagram { to, bytes } => {
+                assert!(to.port() != 0 && !to.ip().is_unspecified() && !to.ip().is_multicast());
+                let bytes = match bytes {
+                    Bytes::Small(range) => self.out.bytes(&range).to_vec(),
+                    Bytes::Large(shared) => shared.to_vec(),
+                };
+                assert!(bytes.len() <= 1400, "a datagram of {} bytes", bytes.len());
+                if self.thrown.len() == THROWN {
+                    self.thrown.remove(0);
+                }
+                self.thrown.push(bytes);
+            }
+            Output::StartAudio { .. } => self.opening = true,
+            Output::StopAudio => self.opening = false,
+            Output::Play(chunk) => self.played += u64::from(chunk.len() == CHUNK),
+            Output::ListDevices(job) => self.lists.push(job),
+        }
+    }
+
+    fn line_came(&mut self, kind: EventKind, text: &str) {
+        let line: Value = serde_json::from_str(text).expect("JSON");
+        match kind {
+            EventKind::Reply => *self.replies.entry(line["line"].as_u64().expect("a number")).or_default() += 1,
+            EventKind::Message => {
+                // An id is one author's if that has signed, and everybody's if not.
+                let author = if line["verified"] == true { &line["from"] } else { &Value::Null };
+                *self.shown.entry(format!("{} {author}", line["id"])).or_default() += 1;
+            }
+            _ => {}
+        }
+    }
+
+    fn command(&mut self) -> String {
+        if self.below(200) == 0 {
+            return json!({ "cmd": "exit" }).to_string();
+        }
+        let example = COMMANDS.get(self.below(COMMANDS.len())).filter(|it| it.name != "exit");
+        let mut command: Value = serde_json::from_str(example.map_or("{}", |it| it.example)).expect("an example");
+        self.change(&mut command, 3);
+        if self.below(3) == 0 {
+            command["async"] = json!(true);
+        }
+        if command["cmd"] == "wait" || command["cmd"] == "send" {
+            command["timeout_ms"] = json!(self.below(3000));
+        }
+        command.to_string()
+    }
+
+    fn step(&mut self) {
+        match self.below(40) {
+            0 => {
+                let link = self.new_link();
+                let addr = SocketAddr::from(([10, 0, 0, self.below(4) as u8], 7));
+                self.handle(Input::Accepted { link, addr });
+                self.hello(link);
+            }
+            1 | 2 => self.dial_ends(),
+            3 => {
+                if let Some(link) = self.pick(&self.links.clone()) {
+                    let error = (self.below(2) == 0).then(|| "broken".to_owned());
+                    self.handle(Input::Ended { link, error });
+                }
+            }
+            4 | 5 => {
+                if let Some(link) = self.pick(&self.links.clone()) {
+                    let bytes = self.below(4000);
+                    self.handle(Input::Written { link, bytes });
+                }
+            }
+            6 => {
+                if let Some(job) = self.jobs.pop() {
+                    // One key for all: deriving takes too long to do it here.
+                    let key = RoomKey::derive_at_once([Scheme::Original, Scheme::Argon2id][self.below(2)], "k", "r");
+                    self.handle(Input::Derived { job, key });
+                }
+            }
+            7 => {
+                let wait = [1, 50, 400, 1500, 6000, 30_000][self.below(6)];
+                self.now += Duration::from_millis(wait);
+                self.handle(Input::Tick);
+            }
+            8..=11 => {
+                if self.node.may_take_request(self.time(), STDIO) {
+                    let command = self.command();
+                    self.line += 1;
+                    if let Some(request) = Request::parse(self.line, command.as_bytes()) {
+                        self.handle(Input::Request { client: STDIO, request });
+                    }
+                }
+            }
+            12 if self.below(60) == 0 => self.handle(Input::EndOfInput(STDIO)),
+            13 => self.handle(Input::Warn(WarningCode::AcceptFailed, "x".into())),
+            14 if self.below(60) == 0 => self.handle(Input::Signal(ByeReason::Sigterm)),
+            15 => {
+                let error = (self.below(2) == 0).then(|| "full".to_owned());
+                self.handle(Input::Saved { stores: self.stores, error });
+            }
+            24.. => self.sound_step(),
+            _ => {
+                if let Some(link) = self.pick(&self.links.clone()) {
+                    let mut bytes: Vec<u8> = (0..1 + self.below(4)).flat_map(|_| self.frame()).collect();
+                    if self.below(10) == 0 {
+                        bytes.truncate(self.below(bytes.len()));
+                    }
+                    self.handle(Input::Bytes { link, bytes: &bytes });
+                }
+            }
+        }
+    }
+
+    fn dial_ends(&mut self) {
+        let Some(dial) = self.pick(&self.dials.clone()) else { return };
+        self.dials.retain(|it| *it != dial);
+        if self.below(2) == 0 {
+            let link = self.new_link();
+            self.handle(Input::Dialled { dial, link, addr: SocketAddr::from(([10, 0, 0, 9], 7)) });
+            self.hello(link);
+        } else {
+            self.handle(Input::DialFailed { dial, code: LinkCode::Refused, reason: "no".into() });
+        }
+    }
+
+    fn new_link(&mut self) -> LinkId {
+        self.next_link += 1;
+        self.links.push(LinkId(self.next_link));
+        LinkId(self.next_link)
+    }
+
+    fn check(&self) {
+        let held = self.node.held();
+        assert!(held.history_bytes <= HISTORY || held.history == 1);
+        assert!(held.history <= limits::MAX_HISTORY_PER_ROOM * held.rooms && held.rooms <= limits::MAX_ROOMS);
+        assert!(held.seen_ids <= limits::MAX_SEEN && held.traces <= limits::MAX_TRACES);
+        assert!(held.wait_events <= clients::MAX_LOG_EVENTS && held.wait_bytes <= clients::MAX_LOG_BYTES);
+        assert!(held.waiting <= clients::MAX_ASYNC + 1);
+        assert!(held.dial_targets <= limits::MAX_TARGETS);
+        assert!(held.blocks <= limits::MAX_BLOCKS && held.offenders <= limits::MAX_OFFENDERS);
+        let links = self.node.link_count();
+        assert!(links <= 2 * MAX_LINKS + limits::MAX_HANDSHAKES + limits::MAX_TARGETS);
+        assert!(held.frames <= links * limits::MAX_QUEUE_FRAMES && held.frame_bytes <= links * limits::MAX_QUEUE_BYTES);
+        for (what, held, bound) in self.node.voice.held() {
+            assert!(held <= bound, "{held} {what}, at most {bound} may be");
+        }
+        assert!(self.replies.values().all(|n| *n == 1), "a line was answered twice");
+        assert!(self.shown.values().all(|n| *n == 1), "a message was shown twice");
+    }
+
+    /// However it stands, it ends when asked to, with every line answered.
+    fn end(mut self) -> Sum {
+        if !self.ended {
+            self.handle(Input::Signal(ByeReason::Sigint));
+            self.now += Duration::from_secs(3);
+            self.handle(Input::Tick);
+        }
+        self.check();
+        assert!(self.ended, "it did not end");
+        assert_eq!(self.replies.len() as u64, self.line, "not every line was answered");
+        Sum {
+            shown: self.shown.len(),
+            replies: self.replies.len(),
+            played: self.played,
+            taken: self.node.counters.datagrams_received,
+        }
+    }
+}
