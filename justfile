@@ -66,6 +66,10 @@ snapshots:
 soak runs="2000":
     SIM_RUNS={{ runs }} CHAOS_RUNS={{ runs }} cargo test --release --locked --lib -- sim:: node::tests::
 
+# feed the readers and a whole node with inputs that nobody thought of (TARGET..., --seconds N or --runs N)
+fuzz *arguments:
+    scripts/fuzz {{ arguments }}
+
 # draw the way of a message as SVG, from logs (--message ID, --out FILE)
 trace *arguments:
     scripts/trace {{ arguments }}
