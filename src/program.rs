@@ -111,6 +111,8 @@ fn run_node(run: Run) -> u8 {
     let exit = match result.unwrap_or_else(|_| Err(internal("a bug: please report what stderr says above"))) {
         Ok(exit) => exit,
         Err(failure) => {
+            // Whatever was to be saved: the last line is to be read.
+            output.release();
             let fatal = Event::Fatal(Fatal { code: failure.code, message: &failure.message });
             output.with(|lines| lines.push(EventKind::Fatal, to_json(&fatal).into(), 0));
             errors.say(&failure.message);

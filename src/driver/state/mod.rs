@@ -173,5 +173,5 @@ fn same(_: &fs::Metadata, _: &fs::Metadata) -> bool {
     true
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests;

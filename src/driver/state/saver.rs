@@ -18,7 +18,7 @@ use crate::driver::client::Queue;
 use crate::node::Table;
 
 /// Rows that may wait to be saved. A guess: several times what a node keeps.
-const MAX_ROWS: usize = 16_384;
+const MAX_ROWS: usize = 32_768;
 /// Their bytes, about.
 const MAX_BYTES: usize = 16 << 20;
 /// How long after a failure it is tried again.

@@ -10,7 +10,7 @@ use crate::support::{Node, RawListener, TempDir, text};
 
 /// How often a node is killed.
 fn crashes() -> usize {
-    std::env::var("CRASHES").ok().and_then(|n| n.parse().ok()).unwrap_or(25)
+    std::env::var("CRASHES").ok().and_then(|n| n.parse().ok()).unwrap_or(100)
 }
 
 /// Chance, the same in every run.
@@ -70,7 +70,7 @@ fn a_block_that_was_answered_holds_after_a_crash() {
     let (dir, listener) = (temp.path("state"), RawListener::new());
     let mut chance = Chance(2);
     let mut blocked: HashSet<String> = HashSet::new();
-    for run in 0..crashes().min(25) {
+    for run in 0..crashes() / 4 {
         let mut node = start(&dir, &listener.addr());
         let listed = node.ok(json!({ "cmd": "blocks" }));
         let listed: HashSet<String> =
