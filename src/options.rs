@@ -46,7 +46,8 @@ pub struct Options {
     #[argh(option, arg_name = "port")]
     pub udp_port: Option<u16>,
 
-    /// a peer to dial, from the start and again whenever lost; may be repeated
+    /// a peer to dial, from the start and again whenever lost; may be repeated. With its node id before it, ID@HOST:PORT, nobody
+    /// else is accepted there, and no link that is not encrypted: so nobody in the middle can stand in for it
     #[argh(option, arg_name = "host:port")]
     pub connect: Vec<String>,
 
@@ -74,6 +75,15 @@ pub struct Options {
     /// need be; without it nothing touches the disk
     #[argh(option, arg_name = "dir")]
     pub state: Option<String>,
+
+    /// speak with nobody who does not encrypt links: refuse the original program, in text and in voice
+    #[argh(switch)]
+    pub secure: bool,
+
+    /// make the network a private one: only who has the same key, the file's first line, can link. Implies --secure. The key
+    /// can be in the environment instead: P2P_CHAT_NETWORK_KEY
+    #[argh(option, arg_name = "file")]
+    pub network_key_file: Option<String>,
 
     /// the host to tell others, behind a wildcard address or NAT
     #[argh(option, arg_name = "host")]
@@ -336,7 +346,7 @@ fn check(options: Options) -> Result<Run, String> {
         return Err(format!("at most {MAX_ROOMS} --listen and {MAX_TARGETS} --connect"));
     }
     for addr in &options.connect {
-        crate::node::read_addr(addr).map_err(|e| format!("--connect {}", e.message))?;
+        crate::node::read_target(addr).map_err(|e| format!("--connect {}", e.message))?;
     }
     if !(1..=512).contains(&options.max_links) || options.max_links_per_addr == 0 {
         return Err("--max-links is from 1 to 512, --max-links-per-addr at least 1".into());

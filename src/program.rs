@@ -14,6 +14,7 @@ use crate::driver::state::{self, Opened, Store};
 use crate::driver::{self, ForTests, Sockets, stdio};
 use crate::node::Config;
 use crate::options::{self, Asked, KeyFile, Options, Run};
+use crate::wire::noise::NetworkKey;
 use crate::wire::room_key::Scheme;
 
 /// The exit code of an error inside.
@@ -146,6 +147,7 @@ fn prepare(run: Run) -> Result<Prepared, Failure> {
     check_audio(&run.options)?;
     let passphrases = run.key_files.iter().map(read_passphrase).collect::<Result<Vec<_>, _>>()?;
     let keys = driver::keys::derive_all(&passphrases);
+    let network_key = network_key(&run.options)?;
     let mut entropy = [0; 32];
     getrandom::fill(&mut entropy).map_err(|e| internal(&format!("no random numbers: {e}")))?;
     let (store, identity, rows, warnings) = match run.options.state.as_deref().map(open_state).transpose()? {
@@ -165,6 +167,8 @@ fn prepare(run: Run) -> Result<Prepared, Failure> {
         udp_host,
         mic: options.mic,
         speaker: options.speaker,
+        secure: options.secure,
+        network_key,
         connect: options.connect,
         stay: options.stay,
         check: options.check,
@@ -241,6 +245,33 @@ fn check_audio(options: &Options) -> Result<(), Failure> {
     let mic = options.mic.parse().map_err(|why| fail(format!("--mic: {why}")))?;
     let speaker = options.speaker.parse().map_err(|why| fail(format!("--speaker: {why}")))?;
     crate::audio::check(&mic, &speaker).map_err(fail)
+}
+
+/// The environment variable that may hold a network's key.
+const NETWORK_KEY: &str = "P2P_CHAT_NETWORK_KEY";
+
+/// Reads the network's key, if there is one: the first line of a file, or of the environment variable.
+fn network_key(options: &Options) -> Result<Option<NetworkKey>, Failure> {
+    let cannot = |what: &str, why: &str| Failure {
+        code: FatalCode::CannotRead,
+        message: format!("{what}: {why}"),
+        exit: EXIT_CANNOT_START,
+    };
+    let (what, text) = match (&options.network_key_file, std::env::var(NETWORK_KEY)) {
+        (Some(file), _) => {
+            let what = format!("--network-key-file {file}");
+            let text = std::fs::read_to_string(file).map_err(|e| cannot(&what, &e.to_string()))?;
+            (what, text)
+        }
+        (None, Ok(text)) => (NETWORK_KEY.to_owned(), text),
+        (None, Err(std::env::VarError::NotPresent)) => return Ok(None),
+        (None, Err(_)) => return Err(cannot(NETWORK_KEY, "it is not UTF-8")),
+    };
+    // An empty key would be one that everybody knows.
+    let secret = text.lines().next().filter(|secret| !secret.is_empty());
+    let secret = secret.ok_or_else(|| cannot(&what, "its first line is empty; it holds the key"))?;
+    let key = NetworkKey::derive(secret).ok_or_else(|| internal("no memory to derive the network's key"))?;
+    Ok(Some(key))
 }
 
 /// Reads a room's passphrase, the first line of a file.

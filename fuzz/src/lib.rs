@@ -101,6 +101,8 @@ fn config() -> Config {
         udp_host: addr.ip(),
         mic: "none".into(),
         speaker: "none".into(),
+        secure: false,
+        network_key: None,
         connect: Vec::new(),
         stay: true,
         check: false,

@@ -1,4 +1,5 @@
-//! A stranger's first bytes, on a link that it dialled or that was dialled: it becomes a neighbour or is shown the door.
+//! A stranger's first bytes, on a link that it dialled, that was dialled, or that was dialled again at level 1: it becomes a
+//! neighbour or is shown the door.
 #![no_main]
 
 use std::net::SocketAddr;
@@ -12,14 +13,20 @@ use p2p_chat_fuzz::{Choices, Fed, pieces};
 
 fuzz_target!(|input: &[u8]| {
     let mut choices = Choices(input);
-    let dialled = choices.below(2) == 1;
+    let how = choices.below(3);
     let sizes = [choices.byte(), choices.byte(), choices.byte()];
-    let (mut fed, link, addr) = (Fed::new(), LinkId(1), SocketAddr::from(([10, 0, 0, 1], 7)));
-    if dialled {
+    let (mut fed, link, addr) = (Fed::new(), LinkId(2), SocketAddr::from(([10, 0, 0, 1], 7)));
+    if how > 0 {
         let connect = br#"{"cmd":"connect","addr":"10.0.0.1:7"}"#;
         fed.handle(Input::Request { client: STDIO, request: Request::parse(1, connect).expect("a command") });
         let Some(Output::Dial { dial, .. }) = fed.out.outputs.pop() else { panic!("not dialled") };
-        fed.handle(Input::Dialled { dial, link, addr });
+        let first = if how == 1 { link } else { LinkId(1) };
+        fed.handle(Input::Dialled { dial, link: first, addr });
+        if how == 2 {
+            fed.handle(Input::Ended { link: first, error: None });
+            let Some(Output::Dial { dial, .. }) = fed.out.outputs.pop() else { panic!("not dialled again") };
+            fed.handle(Input::Dialled { dial, link, addr });
+        }
     } else {
         fed.handle(Input::Accepted { link, addr });
     }

@@ -45,6 +45,10 @@ pub enum ErrorCode {
     BadValue,
     /// The peer could not be reached, or the handshake with it failed.
     ConnectFailed,
+    /// The node at the address is not the one whose id was asked for.
+    WrongPeer,
+    /// The peer speaks level 1, which is refused.
+    Level1Refused,
     /// The address or the node id is this node's own.
     OwnAddress,
     /// The node has as many links, or addresses to dial, as it may have.
@@ -96,6 +100,8 @@ impl ErrorCode {
         matches!(
             self,
             ConnectFailed
+                | WrongPeer
+                | Level1Refused
                 | RoomFull
                 | DeviceFailed
                 | TooManyLinks

@@ -252,6 +252,18 @@ pub enum LinkCode {
     Unreachable,
     /// What answered is not a node.
     NotANode,
+    /// The encrypted handshake failed: the peer is of another private network, or what passes is changed on its way.
+    HandshakeFailed,
+    /// The peer speaks another version of level 2.
+    Version,
+    /// The peer speaks level 1, which `--secure`, a network's key or an id before the address refuses.
+    Level1Refused,
+    /// The node there is not the one whose id was asked for.
+    WrongPeer,
+    /// The peer says hello with an id that it has not proved to be its own.
+    UnprovenId,
+    /// What came on an encrypted link could not be opened.
+    BadRecord,
     /// It is this node itself.
     OwnAddress,
     /// There are as many links as there may be.

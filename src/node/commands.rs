@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::clients::{Head, MAX_ASYNC};
 use super::clock::rfc3339;
-use super::dial::{State, read_addr};
+use super::dial::{State, read_target};
 use super::links::Stage;
 use super::outbox::ClientId;
 use super::pending::{MAX_ANSWER, Pending, Wait, What};
@@ -155,7 +155,7 @@ impl Node {
     }
 
     fn connect(&mut self, now: Now, args: &ConnectArgs, out: &mut Outbox) -> Answer<What> {
-        let addr = read_addr(&args.addr)?;
+        let (pin, addr) = read_target(&args.addr)?;
         let linked = match self.targets.get(&addr).map(|target| target.state) {
             Some(State::Linked(link)) => Some(link),
             _ => self
@@ -166,6 +166,10 @@ impl Node {
         };
         let peer = linked.and_then(|id| self.links.get(&id)?.peer.as_ref()).map(|peer| peer.id.to_string());
         if let Some(peer) = peer {
+            if let Some(pin) = pin.filter(|pin| **pin != *peer) {
+                let message = format!("{addr}: the node there is {peer}, not {pin}");
+                return refuse(ErrorCode::WrongPeer, message);
+            }
             return Ok(What::Connect { addr, outcome: Some(Ok(peer)) });
         }
         if self.is_own_addr(&addr) {
@@ -180,7 +184,7 @@ impl Node {
         if is_blocked || self.is_blocked_target(&addr) {
             return refuse(ErrorCode::Blocked, format!("{addr}: it is blocked; `unblock` it first"));
         }
-        self.add_target(now, &addr)?;
+        self.add_target(now, &addr, pin)?;
         self.dial(now, &addr, out);
         Ok(What::Connect { addr, outcome: None })
     }
@@ -197,7 +201,7 @@ impl Node {
                 (targets.map(|(addr, _)| addr.clone()).collect(), vec![id])
             }
             (None, Some(addr)) => {
-                let addr = read_addr(addr)?;
+                let (_, addr) = read_target(addr)?;
                 let target = self.targets.get(&addr).map(|it| it.state);
                 let linked =
                     |id: &LinkId| matches!(target, Some(State::Linked(it) | State::Greeting(it, _)) if it == *id);
@@ -353,7 +357,7 @@ impl Node {
                 connected_s: now.mono.duration_since(link.since).as_secs(),
                 rtt_ms: link.rtt.map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3),
                 level: peer.level,
-                secure: false,
+                secure: peer.level >= 2,
                 queued: link.queue.held().0,
             })
         });

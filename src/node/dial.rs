@@ -3,7 +3,10 @@
 //! The wait before another try starts at half a second, doubles with each failure up to a minute, and is spread at
 //! random over half to one and a half of that. A link that has lasted sets it back.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
+
+use uuid::Uuid;
 
 use super::{DialId, LinkId, Node, Now, Outbox, Output};
 use crate::api::ErrorCode;
@@ -21,6 +24,10 @@ pub struct Target {
     pub tried: bool,
     /// Whether it is dialled again after a failure: it is from the start, or has been linked.
     keep: bool,
+    /// The id of the node that must be there.
+    pub pin: Option<Rc<str>>,
+    /// This try is at level 1, since the peer has closed the one at level 2 as one of level 1 does.
+    pub level1: bool,
 }
 
 /// What a target is doing.
@@ -41,6 +48,10 @@ pub enum State {
 }
 
 impl Target {
+    const fn new(now: Now, keep: bool, pin: Option<Rc<str>>) -> Self {
+        Self { state: State::Idle(now.mono), failures: 0, tried: false, keep, pin, level1: false }
+    }
+
     /// When something about it is due.
     pub const fn deadline(&self) -> Option<Instant> {
         match self.state {
@@ -55,8 +66,22 @@ impl Target {
     }
 }
 
+/// Reads "HOST:PORT" or "ID@HOST:PORT" into one form. With an id, only the node that has it is accepted there.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read_target(text: &str) -> Result<(Option<Rc<str>>, String), ApiError> {
+    let Some((id, addr)) = text.trim().split_once('@') else { return Ok((None, read_addr(text)?)) };
+    let id = Uuid::try_parse(id).ok().filter(|id| id.get_version_num() == 8);
+    let Some(id) = id else {
+        let message = "what stands before the @ is no node's id: `ready` and `peer_up` show them";
+        return Err(ApiError::new(ErrorCode::BadValue, message));
+    };
+    Ok((Some(id.hyphenated().to_string().into()), read_addr(addr)?))
+}
+
 /// Reads "HOST:PORT" (IPv6 in brackets) into one form.
-pub fn read_addr(addr: &str) -> Result<String, ApiError> {
+fn read_addr(addr: &str) -> Result<String, ApiError> {
     let wrong = |why: &str| {
         let addr: String = addr.chars().take(80).collect();
         Err(ApiError::new(ErrorCode::BadValue, format!("`{}` {why}; an address is HOST:PORT", addr.escape_debug())))
@@ -83,11 +108,11 @@ pub fn read_addr(addr: &str) -> Result<String, ApiError> {
 impl Node {
     /// Starts the dials of the command line.
     pub(super) fn dial_from_start(&mut self, now: Now, out: &mut Outbox) {
-        for addr in self.config.connect.clone() {
+        for text in self.config.connect.clone() {
             // The command line has checked the form.
-            let addr = read_addr(&addr).unwrap_or(addr);
-            let target = Target { state: State::Idle(now.mono), failures: 0, tried: false, keep: true };
-            self.targets.entry(addr.clone()).or_insert(target);
+            let (pin, addr) = read_target(&text).unwrap_or((None, text));
+            let target = self.targets.entry(addr.clone()).or_insert(Target::new(now, true, None));
+            target.pin = target.pin.take().or(pin);
             self.dial(now, &addr, out);
         }
     }
@@ -126,13 +151,17 @@ impl Node {
     }
 
     /// Makes sure that an address is a target, for a command.
-    pub(super) fn add_target(&mut self, now: Now, addr: &str) -> Result<(), ApiError> {
+    pub(super) fn add_target(&mut self, now: Now, addr: &str, pin: Option<Rc<str>>) -> Result<(), ApiError> {
         if self.targets.len() >= MAX_TARGETS && !self.targets.contains_key(addr) {
             let message = format!("{MAX_TARGETS} addresses are being dialled; `disconnect` one first");
             return Err(ApiError::new(ErrorCode::TooManyLinks, message));
         }
-        let target = Target { state: State::Idle(now.mono), failures: 0, tried: false, keep: false };
-        self.targets.entry(addr.to_owned()).or_insert(target);
+        let target = self.targets.entry(addr.to_owned()).or_insert(Target::new(now, false, None));
+        if let (Some(pin), Some(other)) = (&pin, target.pin.as_ref().filter(|other| pin.as_ref() != Some(other))) {
+            let message = format!("{addr} is dialled for {other}, not for {pin}: `disconnect` it first");
+            return Err(ApiError::new(ErrorCode::WrongPeer, message));
+        }
+        target.pin = target.pin.take().or(pin);
         Ok(())
     }
 
@@ -176,7 +205,7 @@ impl Node {
     pub(super) fn target_failed(&mut self, now: Now, addr: &str, code: LinkCode, reason: &str, out: &mut Outbox) {
         self.stirred = true;
         let Some(target) = self.targets.get_mut(addr) else { return };
-        target.tried = true;
+        (target.tried, target.level1) = (true, false);
         target.failures = target.failures.saturating_add(1);
         let (failures, keep) = (target.failures, target.keep);
         let mut retry_in = None;
@@ -198,6 +227,8 @@ impl Node {
             LinkCode::OwnAddress => ErrorCode::OwnAddress,
             LinkCode::TooManyLinks => ErrorCode::TooManyLinks,
             LinkCode::Blocked => ErrorCode::Blocked,
+            LinkCode::WrongPeer => ErrorCode::WrongPeer,
+            LinkCode::Level1Refused => ErrorCode::Level1Refused,
             _ => ErrorCode::ConnectFailed,
         };
         let waited_for = self.settle_connects(addr, &Err(ApiError::new(error, format!("{addr}: {reason}"))));
@@ -210,7 +241,7 @@ impl Node {
     /// A target's node is linked.
     pub(super) fn target_linked(&mut self, addr: &str, link: LinkId, peer: &str) {
         if let Some(target) = self.targets.get_mut(addr) {
-            (target.state, target.tried, target.keep) = (State::Linked(link), true, true);
+            (target.state, target.tried, target.keep, target.level1) = (State::Linked(link), true, true, false);
         }
         self.settle_connects(addr, &Ok(peer.to_owned()));
         self.stirred = true;

@@ -4,14 +4,15 @@
 //! id decides: it keeps the link that it has had first, and leaves the other as soon as its peer has sent something on
 //! the one that stays, and so knows of it. The other node goes on with its own first link until one of the two ends: if
 //! that was its first, the second takes its place, with no event and nothing lost, since what had been sent on the link
-//! that ends is still read. So neither trusts a claim: who merely says hello with a neighbour's id gets a link that is
-//! not used, and that is closed after two seconds.
+//! that ends is still read.
 //!
-//! A peer of level 1 knows nothing of this: there the second link is closed, as the original does.
+//! A peer of level 1 knows nothing of this: there the second link is closed, as the original does. It can prove nothing, either: so it
+//! may bear no id that belongs to a key; and one of level 2 only that which it has proved in the handshake.
 
 use super::links::{Peer, Stage};
 use super::{LinkId, LogLevel, Node, Now, Outbox};
 use crate::api::event::{Event, LinkCode, PeerUp, WarningCode};
+use crate::wire::identity::belongs_to_a_key;
 use crate::wire::message::{Refusal, View};
 use crate::wire::outgoing::{self, Message, Ours};
 
@@ -20,7 +21,13 @@ impl Node {
     pub(super) fn say_hello(&mut self, now: Now, id: LinkId, out: &mut Outbox) {
         let hello_id = self.clock.uuid();
         let listen = self.listen_addr();
-        let ours = Ours { version: outgoing::VERSION, listen: listen.as_deref(), caps: outgoing::CAPABILITIES };
+        let level2 = self.links.get(&id).is_some_and(|link| link.crypt.proven().is_some());
+        // At level 1 nobody would know what to do with it, or believe it.
+        let ours = level2.then_some(Ours {
+            version: outgoing::VERSION,
+            listen: listen.as_deref(),
+            caps: outgoing::CAPABILITIES,
+        });
         let hello = Message::Hello { id: &hello_id, from: &self.id, username: &self.username, p2p_chat: ours };
         let bytes = out.write(|buffer| outgoing::frame(&hello, buffer));
         self.queue(now, id, &bytes, out);
@@ -31,15 +38,33 @@ impl Node {
 
     /// The first frame of a link came.
     pub(super) fn greeted(&mut self, now: Now, id: LinkId, frame: &[u8], out: &mut Outbox) {
-        let (peer, hello_id) = match read_hello(frame) {
+        let Some(link) = self.links.get(&id) else { return };
+        let proven = link.crypt.proven().cloned();
+        let pin = link.target.as_ref().and_then(|name| self.targets.get(name)?.pin.clone());
+        let (peer, hello_id) = match read_hello(frame, proven.is_some()) {
             Ok(hello) => hello,
             Err(why) => {
                 let reason = format!("its first frame is no hello: {why}");
                 return self.close_link(now, id, LinkCode::NotANode, &reason, out);
             }
         };
-        let Some(link) = self.links.get(&id) else { return };
         let incoming = !link.direction.is_out();
+        let unproven = match &proven {
+            Some(proven) if *proven != peer.id => Some("its hello names another id than it has proved"),
+            None if belongs_to_a_key(&peer.id) => Some("its id belongs to a key, which level 1 can't prove"),
+            _ => None,
+        };
+        if let Some(reason) = unproven {
+            // At level 1 it may be a node of ours whose link of level 2 was refused.
+            if proven.is_some() {
+                self.strike(now, id, reason, out);
+            }
+            return self.close_link(now, id, LinkCode::UnprovenId, reason, out);
+        }
+        if pin.is_some_and(|pin| pin != peer.id) {
+            let reason = format!("the node there is {}, not the one that was asked for", peer.id);
+            return self.close_link(now, id, LinkCode::WrongPeer, &reason, out);
+        }
         if peer.id == self.id {
             return self.greeted_by_own_id(now, id, incoming, hello_id.as_deref(), out);
         }
@@ -149,7 +174,7 @@ impl Node {
         let (username, level) = (peer.username.clone(), peer.level);
         self.neighbours.insert(&peer, id);
         link.peer = Some(peer);
-        let event = PeerUp { peer: &peer_id, username: &username, addr: &addr, direction, level, secure: false };
+        let event = PeerUp { peer: &peer_id, username: &username, addr: &addr, direction, level, secure: level >= 2 };
         self.emit(&Event::PeerUp(event), out);
         if pings {
             self.ping(now, id, out);
@@ -163,7 +188,7 @@ impl Node {
 }
 
 /// Who says hello, and the message's id.
-fn read_hello(frame: &[u8]) -> Result<(Peer, Option<String>), &'static str> {
+fn read_hello(frame: &[u8], level2: bool) -> Result<(Peer, Option<String>), &'static str> {
     let view = View::parse(frame).map_err(|_| "not a JSON object within the limits")?;
     if view.kind.string().as_deref() != Ok("hello") {
         return Err("its type is another");
@@ -175,12 +200,12 @@ fn read_hello(frame: &[u8]) -> Result<(Peer, Option<String>), &'static str> {
     };
     let id = name(view.from)?.into();
     let username = name(view.username)?;
-    let caps = view.ours.json().and_then(capabilities);
-    let has = |cap: &str| caps.as_ref().is_some_and(|caps| caps.iter().any(|it| it == cap));
+    let caps = view.ours.json().filter(|_| level2).and_then(capabilities).unwrap_or_default();
+    let has = |cap: &str| caps.iter().any(|it| it == cap);
     let peer = Peer {
         id,
         username,
-        level: if caps.is_some() { 2 } else { 1 },
+        level: if level2 { 2 } else { 1 },
         pings: has(outgoing::PING),
         confirms: has(outgoing::CONFIRM),
         nicks: has(outgoing::NICK),

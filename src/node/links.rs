@@ -1,10 +1,10 @@
 //! Links: what one is, its queue, its coming and going.
 //!
 //! ```text
-//! accepted ┐                     ┌ Up ──────────┐ a neighbour
-//! dialled  ┴▶ Greeting ─ hello ─▶┤   ▲ promoted │
-//!                                └ Waiting ─────┤ second link to the same node, until its other end has chosen
-//!                                               └▶ Leaving ─▶ closed: what is queued is handed over first
+//! accepted ┐                                ┌ Up ──────────┐ a neighbour
+//! dialled  ┴▶ Greeting ─ handshake, hello ─▶┤   ▲ promoted │
+//!                                           └ Waiting ─────┤ second link to the same node, until its other end has chosen
+//!                                                          └▶ Leaving ─▶ closed: what is queued is handed over first
 //! ```
 //!
 //! A queue is full from three quarters of its bound on, so that what is already on its way still fits. What feeds it
@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::encryption::Crypt;
 use super::ending::Phase;
 use super::{Bytes, LinkId, LogLevel, Node, Now, Outbox, Output};
 use crate::api::event::{Direction, DropCause, Event, LinkCode, PeerDown, WarningCode};
@@ -45,6 +46,7 @@ pub struct Link {
     pub rtt: Option<Duration>,
     /// The peer has sent something after its hello: so it knows that this link is there.
     pub proven: bool,
+    pub crypt: Crypt,
     decoder: Decoder,
     /// Since when a frame is unfinished.
     frame_since: Option<Instant>,
@@ -56,7 +58,7 @@ pub struct Link {
 /// Where a link is on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Hello has not come yet.
+    /// Hello has not come yet, and before that at level 2 there is a handshake.
     Greeting,
     /// It is the link that is used with its peer.
     Up,
@@ -131,13 +133,23 @@ pub struct Peer {
 }
 
 /// What waits to be written.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Queue {
-    frames: VecDeque<u32>,
-    bytes: usize,
-    /// Bytes of the first frame that are written already.
+    /// What is written or not as a whole: a frame, or a record with the frames that end in it.
+    units: VecDeque<Unit>,
+    /// Frames that will be sealed at the end of this input.
+    pub gathered: Vec<Bytes>,
+    frames: usize,
+    pub bytes: usize,
+    /// Bytes of the first unit that are written already.
     written: usize,
     full: Option<Full>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Unit {
+    bytes: u32,
+    frames: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -151,7 +163,16 @@ struct Full {
 impl Queue {
     /// Frames and bytes.
     pub fn held(&self) -> (usize, usize) {
-        (self.frames.len(), self.bytes)
+        (self.frames, self.bytes)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.units.is_empty() && self.gathered.is_empty()
+    }
+
+    /// Notes what is sent as a whole.
+    pub fn push_unit(&mut self, bytes: usize, frames: u32) {
+        self.units.push_back(Unit { bytes: u32::try_from(bytes).unwrap_or(u32::MAX), frames });
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -171,12 +192,13 @@ impl Link {
             stage: Stage::Greeting,
             since: now.mono,
             peer: None,
-            queue: Queue { frames: VecDeque::new(), bytes: 0, written: 0, full: None },
+            queue: Queue::default(),
             last_heard: now.mono,
             next_ping: None,
             ping: None,
             rtt: None,
             proven: false,
+            crypt: Crypt::Unknown,
             decoder: Decoder::default(),
             frame_since: None,
             malformed: 0,
@@ -204,7 +226,7 @@ impl Link {
         }
     }
 
-    const fn hears(&self) -> bool {
+    pub const fn hears(&self) -> bool {
         !matches!(self.stage, Stage::Leaving { hears: false, .. })
     }
 
@@ -243,18 +265,55 @@ impl Node {
     }
 
     /// A dial has given a link.
-    pub(super) fn add_dialled(&mut self, now: Now, id: LinkId, addr: SocketAddr, target: String, out: &mut Outbox) {
-        self.links.insert(id, Link::new(now, addr, Direction::Out, Some(target)));
-        self.say_hello(now, id, out);
+    pub(super) fn add_dialled(&mut self, now: Now, id: LinkId, addr: SocketAddr, name: String, out: &mut Outbox) {
+        let target = self.targets.get(&name);
+        let (level1, expected) = target.map_or((false, None), |target| (target.level1, target.pin.clone()));
+        let mut link = Link::new(now, addr, Direction::Out, Some(name));
+        if level1 {
+            link.crypt = Crypt::Plain;
+        }
+        self.links.insert(id, link);
+        match level1 {
+            true => self.say_hello(now, id, out),
+            false => self.open_level2(now, id, expected, out),
+        }
     }
 
     /// Bytes came from a link.
     pub(super) fn bytes_came(&mut self, now: Now, id: LinkId, mut bytes: &[u8], out: &mut Outbox) {
         let Some(link) = self.links.get_mut(&id) else { return };
         link.last_heard = now.mono;
+        if let (Crypt::Unknown, Some(first)) = (&link.crypt, bytes.first()) {
+            self.tell_level(now, id, *first, out);
+        }
+        self.shake_hands(now, id, &mut bytes, out);
+        let Some(link) = self.links.get_mut(&id) else { return };
         let mut decoder = std::mem::take(&mut link.decoder);
+        let completed = match &link.crypt {
+            Crypt::Plain => self.frames_came(now, id, &mut decoder, bytes, out),
+            Crypt::Sealed { .. } => self.records_came(now, id, &mut decoder, bytes, out),
+            Crypt::Unknown | Crypt::Handshake(_) | Crypt::Mute => false,
+        };
+        if let Some(link) = self.links.get_mut(&id) {
+            link.frame_since = match link.frame_since {
+                _ if !decoder.in_frame() && !link.crypt.in_record() => None,
+                Some(since) if !completed => Some(since),
+                _ => Some(now.mono),
+            };
+            link.decoder = decoder;
+        }
+    }
+
+    /// Bytes of frames came from a link. Whether they completed one.
+    pub(super) fn frames_came(
+        &mut self,
+        now: Now,
+        id: LinkId,
+        decoder: &mut Decoder,
+        mut bytes: &[u8],
+        out: &mut Outbox,
+    ) -> bool {
         let mut completed = false;
-        let mut too_large = None;
         while let Some(link) = self.links.get(&id).filter(|link| link.hears()) {
             match decoder.next(&mut bytes, link.allowance()) {
                 Ok(Some(Item::Frame(frame))) => {
@@ -268,24 +327,13 @@ impl Node {
                 }
                 Ok(None) => break,
                 Err(TooLarge(length)) => {
-                    too_large = Some(length);
-                    break;
+                    let reason = format!("the peer announced a frame of {length} bytes");
+                    self.strike(now, id, &reason, out);
+                    self.close_link(now, id, LinkCode::TooLarge, &reason, out);
                 }
             }
         }
-        if let Some(length) = too_large {
-            let reason = format!("the peer announced a frame of {length} bytes");
-            self.strike(now, id, &reason, out);
-            return self.close_link(now, id, LinkCode::TooLarge, &reason, out);
-        }
-        if let Some(link) = self.links.get_mut(&id) {
-            link.frame_since = match link.frame_since {
-                _ if !decoder.in_frame() => None,
-                Some(since) if !completed => Some(since),
-                _ => Some(now.mono),
-            };
-            link.decoder = decoder;
-        }
+        completed
     }
 
     /// A frame that is not of this protocol came: the tenth closes the link.
@@ -305,22 +353,30 @@ impl Node {
         let Some(link) = self.links.get_mut(&id).filter(|link| link.takes_frames()) else { return false };
         let length = Outbox::length(bytes);
         let queue = &mut link.queue;
-        if queue.bytes + length > MAX_QUEUE_BYTES || queue.frames.len() >= MAX_QUEUE_FRAMES {
+        // What sealing adds to what one input has gathered: 18 bytes in 16 KiB, and as much again.
+        let overhead = if link.crypt.proven().is_some() { MAX_QUEUE_BYTES / 512 } else { 0 };
+        if queue.bytes + length + overhead > MAX_QUEUE_BYTES || queue.frames >= MAX_QUEUE_FRAMES {
             let name = link.peer.as_ref().map(|peer| peer.username.clone()).unwrap_or_default();
             self.count_drop(DropCause::QueueFull);
             let message = format!("{name} does not read what is sent to it: messages for it are being dropped");
             self.warn(now, WarningCode::SlowPeer, &message, out);
             return false;
         }
-        queue.bytes += length;
-        queue.frames.push_back(u32::try_from(length).unwrap_or(u32::MAX));
-        if queue.full.is_none()
-            && (queue.bytes > MAX_QUEUE_BYTES / 4 * 3 || queue.frames.len() > MAX_QUEUE_FRAMES / 4 * 3)
-        {
+        queue.frames += 1;
+        if matches!(link.crypt, Crypt::Sealed { .. }) {
+            if queue.gathered.is_empty() {
+                self.unsealed.push(id);
+            }
+            queue.bytes += length;
+            queue.gathered.push(bytes.clone());
+            out.tap(id, bytes);
+        } else {
+            queue.add(id, bytes.clone(), 1, out);
+        }
+        if queue.full.is_none() && (queue.bytes > MAX_QUEUE_BYTES / 4 * 3 || queue.frames > MAX_QUEUE_FRAMES / 4 * 3) {
             queue.full = Some(Full { since: now.mono, progress: now.mono, waited_for: true });
             self.full.insert(id);
         }
-        out.push(Output::Send { link: id, bytes: bytes.clone() });
         true
     }
 
@@ -336,23 +392,24 @@ impl Node {
         let queue = &mut link.queue;
         queue.bytes = queue.bytes.saturating_sub(bytes);
         queue.written += bytes;
-        while let Some(&first) = queue.frames.front()
-            && queue.written >= first as usize
+        while let Some(&first) = queue.units.front()
+            && queue.written >= first.bytes as usize
         {
-            queue.written -= first as usize;
-            queue.frames.pop_front();
+            queue.written -= first.bytes as usize;
+            queue.frames = queue.frames.saturating_sub(first.frames as usize);
+            queue.units.pop_front();
         }
-        if queue.frames.is_empty() && queue.frames.capacity() > 64 {
-            queue.frames.shrink_to(64);
+        if queue.units.is_empty() && queue.units.capacity() > 64 {
+            queue.units.shrink_to(64);
         }
         if let Some(full) = &mut queue.full {
             full.progress = now.mono;
-            if queue.bytes <= MAX_QUEUE_BYTES / 2 && queue.frames.len() <= MAX_QUEUE_FRAMES / 2 {
+            if queue.bytes <= MAX_QUEUE_BYTES / 2 && queue.frames <= MAX_QUEUE_FRAMES / 2 {
                 queue.full = None;
                 self.full.remove(&id);
             }
         }
-        if link.queue.frames.is_empty() && matches!(link.stage, Stage::Leaving { .. }) {
+        if link.queue.is_empty() && matches!(link.stage, Stage::Leaving { .. }) {
             self.drained(now, id, out);
         }
     }
@@ -363,10 +420,14 @@ impl Node {
         link.ended = true;
         match (link.stage, error) {
             (Stage::Greeting, error) => {
-                let reason = error.unwrap_or_else(|| "the peer closed the link without a hello: is it a node?".into());
-                self.close_link(now, id, LinkCode::NotANode, &reason, out);
+                if self.falls_back(id, out) {
+                    return;
+                }
+                let (code, reason) = self.why_no_hello(id);
+                let reason = error.map_or(reason.clone(), |error| format!("{reason} ({error})"));
+                self.close_link(now, id, code, &reason, out);
             }
-            (Stage::Leaving { .. }, None) if !link.queue.frames.is_empty() => {}
+            (Stage::Leaving { .. }, None) if !link.queue.is_empty() => {}
             (_, Some(error)) => self.close_link(now, id, LinkCode::Reset, &format!("the link broke: {error}"), out),
             (_, None) => self.leave_link(now, id, false, LinkCode::Closed, "the peer closed the link", out),
         }
@@ -378,7 +439,13 @@ impl Node {
         let past = |at: Instant| at <= now.mono;
         match link.stage {
             Stage::Greeting if past(link.since + FIRST_FRAME_TIME) => {
-                return self.close_link(now, id, LinkCode::Timeout, "no hello in time: is it a node?", out);
+                return self.close_link(
+                    now,
+                    id,
+                    LinkCode::Timeout,
+                    "no hello in time: is it a node of this network?",
+                    out,
+                );
             }
             Stage::Waiting if past(link.since + SETTLE_TIME) => {
                 return self.leave_link(now, id, true, LinkCode::Duplicate, "another link to it is in use", out);
@@ -426,7 +493,7 @@ impl Node {
             self.full.remove(&id);
             self.lost(now, id, stage, code, reason, out);
         }
-        if self.links.get(&id).is_some_and(|link| link.queue.frames.is_empty()) {
+        if self.links.get(&id).is_some_and(|link| link.queue.is_empty()) {
             self.drained(now, id, out);
         }
     }
@@ -445,7 +512,7 @@ impl Node {
         let stage = link.stage;
         link.stage = Stage::Leaving { until: now.mono, hears: false };
         if let Phase::Draining { undelivered, .. } = &mut self.phase {
-            *undelivered += link.queue.frames.len() as u64;
+            *undelivered += link.queue.frames as u64;
         }
         self.full.remove(&id);
         self.lost(now, id, stage, code, reason, out);

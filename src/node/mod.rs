@@ -6,6 +6,7 @@
 //! simulator, too.
 //!
 //! - [`links`]: what a link is, its queue, its coming and going; [`dial`]: addresses that are dialled again and again
+//! - [`encryption`]: what stands between a link's bytes and its frames
 //! - [`greeting`]: hello, and which of two links between the same nodes stays
 //! - [`places`]: the counters of our own signed messages
 //! - [`relay`]: a message's way through the node; [`neighbour`]: what two nodes of ours say to each other
@@ -30,6 +31,7 @@ use crate::gossip::seen::Seen;
 use crate::gossip::trace::Traces;
 use crate::wire::identity::{Identity, KEY};
 use crate::wire::limits;
+use crate::wire::noise::{self, NetworkKey};
 use crate::wire::room_key::RoomKey;
 
 mod blocks;
@@ -39,6 +41,7 @@ pub mod clients;
 pub mod clock;
 mod commands;
 mod dial;
+mod encryption;
 mod ending;
 mod greeting;
 mod keys;
@@ -58,7 +61,7 @@ use clients::Client;
 use clock::Clock;
 pub use clock::Now;
 use dial::Target;
-pub use dial::read_addr;
+pub use dial::read_target;
 pub use ending::EXIT_OUTPUT_CLOSED;
 use ending::Phase;
 use keys::Keys;
@@ -91,7 +94,11 @@ pub struct Config {
     pub mic: String,
     /// The speaker.
     pub speaker: String,
-    /// Addresses to dial from the start.
+    /// Whether only level 2 is spoken.
+    pub secure: bool,
+    /// The key of the private network that it belongs to, which implies `secure`.
+    pub network_key: Option<NetworkKey>,
+    /// Addresses to dial from the start, each perhaps with the id of the node that must be there: `ID@HOST:PORT`.
     pub connect: Vec<String>,
     /// Whether to run on when the input has ended.
     pub stay: bool,
@@ -238,6 +245,8 @@ pub enum Input<'a> {
 pub struct Node {
     config: Config,
     identity: Identity,
+    /// What it brings to handshakes.
+    noise: noise::Keys,
     /// The identity's.
     id: Rc<str>,
     places: places::Places,
@@ -257,6 +266,11 @@ pub struct Node {
     next_dial: u64,
     /// Links whose queue is full and still waited for, or not yet given up.
     full: BTreeSet<LinkId>,
+    /// Links with frames gathered that are to be sealed.
+    unsealed: Vec<LinkId>,
+    /// The content of a record on its way out, and in.
+    sealing: Vec<u8>,
+    opened: Vec<u8>,
 
     seen: Seen,
     history: History,
@@ -284,7 +298,9 @@ impl Node {
         let identity = Identity::new(&config.identity.unwrap_or_else(|| clock.identity()));
         let keys = Self::keys_from_start(&config.keys);
         let voice = voice::Voice::new(u64::from_be_bytes(clock.secret()));
+        let noise = noise::Keys::new(&identity, clock.secret(), config.network_key);
         let mut node = Self {
+            noise,
             id: identity.id().clone(),
             identity,
             places: places::Places::new(clock.start(now)),
@@ -302,6 +318,9 @@ impl Node {
             dials: BTreeMap::new(),
             next_dial: 0,
             full: BTreeSet::new(),
+            unsealed: Vec::new(),
+            sealing: Vec::new(),
+            opened: Vec::new(),
             history: History::new(config.history_bytes),
             traces: Traces::default(),
             keys,
@@ -357,6 +376,7 @@ impl Node {
         self.check_deadlines(now, out);
         self.run_pending(now, out);
         self.go_on_ending(now, out);
+        self.seal_gathered(out);
     }
 
     /// When `handle` wants to be called again at the latest; `None`: when something happens.

@@ -132,6 +132,8 @@ pub struct Outbox {
     /// What to do.
     pub outputs: Vec<Output>,
     bytes: Vec<u8>,
+    /// For the simulator: the frames that are sealed for links, as they were before.
+    pub tapped: Option<Vec<(LinkId, Vec<u8>)>>,
 }
 
 impl Outbox {
@@ -155,6 +157,31 @@ impl Outbox {
         let large = Bytes::Large(self.bytes.get(start..).unwrap_or_default().into());
         self.bytes.truncate(start);
         large
+    }
+
+    /// The same, never shared: for what goes to one link.
+    pub fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+        let start = self.bytes.len();
+        write(&mut self.bytes);
+        Bytes::Small(start..self.bytes.len())
+    }
+
+    /// A piece of bytes: from there on, so many at most.
+    pub fn piece<'a>(&'a self, bytes: &'a Bytes, from: usize, most: usize) -> &'a [u8] {
+        let all = match bytes {
+            Bytes::Small(range) => self.bytes(range),
+            Bytes::Large(shared) => shared,
+        };
+        let rest = all.get(from..).unwrap_or_default();
+        rest.get(..most).unwrap_or(rest)
+    }
+
+    /// Lets the simulator see a frame that will be sealed.
+    pub fn tap(&mut self, link: LinkId, bytes: &Bytes) {
+        if self.tapped.is_some() {
+            let frame = self.piece(bytes, 0, usize::MAX).to_vec();
+            self.tapped.get_or_insert_default().push((link, frame));
+        }
     }
 
     /// How many bytes these are.

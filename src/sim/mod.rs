@@ -18,7 +18,7 @@ use crate::api::result::Devices;
 use crate::api::{EventKind, Request};
 use crate::node::{Bytes, Config, DialId, Input, JobId, LinkId, LogLevel, Node, Now, Outbox, Output, STDIO, Table};
 use crate::voice::Chunk;
-use crate::wire::frame::{Allowance, Decoder, Item};
+use crate::wire::frame::PREFIX;
 use crate::wire::limits;
 use crate::wire::message::{Ttl, View};
 use crate::wire::room_key::{RoomKey, Scheme};
@@ -110,7 +110,6 @@ struct Wire {
     /// When the last bytes sent will be there: nothing sent later comes earlier.
     busy_until: Duration,
     /// Reads frames out of what is sent, for the record.
-    tap: Decoder,
     /// What has come and is not read yet.
     inbox: VecDeque<Incoming>,
     /// It will be looked at again.
@@ -187,6 +186,8 @@ impl Net {
             udp_host: addr_of(at).ip(),
             mic: "none".into(),
             speaker: "none".into(),
+            secure: false,
+            network_key: None,
             connect: Vec::new(),
             stay: true,
             check: false,
@@ -449,17 +450,7 @@ impl Net {
             let (least, most) = self.delay;
             let spread = usize::try_from((most - least).as_micros()).unwrap_or(usize::MAX);
             let delay = least + Duration::from_micros(self.chance(spread + 1) as u64);
-            self.wires.insert(
-                end,
-                Wire {
-                    other,
-                    delay,
-                    busy_until: self.now,
-                    tap: Decoder::default(),
-                    inbox: VecDeque::new(),
-                    retries: false,
-                },
-            );
+            self.wires.insert(end, Wire { other, delay, busy_until: self.now, inbox: VecDeque::new(), retries: false });
         }
         let addr = addr_of(from);
         self.handle(to, Input::Accepted { link: theirs, addr });
@@ -492,6 +483,8 @@ impl Net {
 
     fn perform(&mut self, at: At) {
         let outputs = std::mem::take(&mut self.nodes[at.0].out.outputs);
+        let tapped = self.nodes[at.0].out.tapped.replace(Vec::new()).unwrap_or_default();
+        self.note_crossings(at, tapped);
         let stored = outputs.iter().any(|output| matches!(output, Output::Store { .. }));
         for output in outputs {
             match output {
@@ -561,6 +554,21 @@ impl Net {
         }
     }
 
+    /// Notes the messages that are on their way, as they were before they were sealed.
+    fn note_crossings(&mut self, at: At, tapped: Vec<(LinkId, Vec<u8>)>) {
+        for (link, frame) in tapped {
+            let Some(wire) = self.wires.get(&(at, link)) else { continue };
+            let arrival = (self.now + wire.delay).max(wire.busy_until);
+            let (to, body) = (wire.other.0, frame.get(PREFIX..).unwrap_or_default());
+            if let Ok(view) = View::parse(body)
+                && let (Ttl::Left(ttl), Ok(id), Ok(author)) = (view.ttl.ttl(), view.id.name(), view.from.name())
+            {
+                let (id, author) = (id.into_owned(), author.into_owned());
+                self.crossings.push(Crossing { from: at, to, id, author, ttl, at: arrival });
+            }
+        }
+    }
+
     fn transmit(&mut self, at: At, link: LinkId, bytes: &Bytes) {
         let bytes = self.bytes_of(at, bytes);
         let now = self.now;
@@ -572,15 +580,6 @@ impl Net {
         let arrival = (now + wire.delay).max(wire.busy_until);
         wire.busy_until = arrival;
         let (to, other) = wire.other;
-        let mut rest = &bytes[..];
-        while let Ok(Some(Item::Frame(frame))) = wire.tap.next(&mut rest, Allowance::Level2) {
-            if let Ok(view) = View::parse(frame)
-                && let (Ttl::Left(ttl), Ok(id), Ok(author)) = (view.ttl.ttl(), view.id.name(), view.from.name())
-            {
-                let (id, author) = (id.into_owned(), author.into_owned());
-                self.crossings.push(Crossing { from: at, to, id, author, ttl, at: arrival });
-            }
-        }
         self.schedule(arrival - now, to, What::Came(other, Incoming::Bytes(bytes)));
     }
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{At, Net};
+use super::{At, Net, What};
 use crate::node::{DialId, Input, LinkId};
 use crate::wire::frame::{Allowance, Decoder, Item};
+use crate::wire::noise::MAGIC;
 
 /// A peer's place in the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +109,11 @@ impl Net {
 
     pub(super) fn peer_was_sent(&mut self, at: At, link: LinkId, mut bytes: &[u8]) {
         let Some(peer) = self.peers.iter_mut().find(|peer| peer.links.contains(&(at, link))) else { return };
+        if bytes.first() == Some(&MAGIC[0]) {
+            // An original reads it as a length that can't be.
+            peer.links.remove(&(at, link));
+            return self.schedule(Duration::ZERO, at, What::Broken(link));
+        }
         while let Ok(Some(Item::Frame(frame))) = peer.decoder.next(&mut bytes, Allowance::Level2) {
             peer.frames.extend(serde_json::from_slice(frame));
         }

@@ -5,6 +5,7 @@
 //! - [`json`]: what JSON is let in at all
 //! - [`message`]: a frame to a [`message::View`] of its fields, which borrows; and a relay's patch of its bytes
 //! - [`datagram`]: datagrams of voice, both levels
+//! - [`noise`]: encrypted links: the handshake, and records
 //! - [`outgoing`]: our own messages, as bytes
 //! - [`identity`]: who a node is: its key, and the id that is made from it
 //! - [`signed`]: who said it: a message's signature; [`canonical`]: what it is over
@@ -18,6 +19,7 @@ pub mod identity;
 pub mod json;
 pub mod limits;
 pub mod message;
+pub mod noise;
 pub mod outgoing;
 pub mod room_key;
 pub mod signed;

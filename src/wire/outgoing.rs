@@ -19,8 +19,9 @@ pub enum Message<'a> {
         from: &'a str,
         /// Our user name.
         username: &'a str,
-        /// What is ours.
-        p2p_chat: Ours<'a>,
+        /// At level 2: what is ours.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        p2p_chat: Option<Ours<'a>>,
     },
     /// Text for a room.
     Chat(Chat<'a>),

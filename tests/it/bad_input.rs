@@ -7,7 +7,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::support::raw::{chat, chat_with, framed, hello, hello_level2};
+use crate::support::raw::{Secrets, chat, chat_with, framed, hello, hello_level2};
 use crate::support::{Node, Pair, RawPeer, fresh_id, has_fields, list, number, text};
 
 const BOB: &str = "127.0.0.1:5001";
@@ -34,11 +34,11 @@ fn length_bombs_after_the_handshake() {
     let mut pair = Pair::around(&mut node);
     let over = |bytes: usize| u32::try_from(bytes + 1).unwrap().to_be_bytes();
     for (level, bomb) in [(1, over(10 * MIB)), (1, [0xff; 4]), (2, over(MIB)), (2, over(10 * MIB))] {
-        let id = fresh_id();
         let mut mallory = match level {
-            1 => RawPeer::dial(&node.addr(), &id, "Mallory"),
-            _ => RawPeer::dial_level2(&node.addr(), &id, "Mallory"),
+            1 => RawPeer::dial(&node.addr(), &fresh_id(), "Mallory"),
+            _ => RawPeer::dial_level2(&node.addr(), "Mallory"),
         };
+        let id = mallory.id().to_owned();
         mallory.send_bytes(&bomb);
         mallory.expect_closed();
         let down = node.await_event("peer_down", json!({ "peer": id }));
@@ -260,12 +260,24 @@ fn hellos_that_cannot_be() {
         mallory.send_text(case);
         mallory.expect_closed();
     }
-    node.await_event("warning", json!({ "code": "own_id_taken" }));
     assert_eq!(list(&node.ok(json!({ "cmd": "peers" })), "peers").len(), 3, "the pair and the first Bob");
     bob.say("I was here first");
     node.hears("I was here first");
     assert!(node.heard().iter().all(|text| text != "no hello"));
     pair.chats();
+}
+
+#[test]
+fn a_copy_of_a_nodes_key_is_no_neighbour_of_it() {
+    let mut node = Node::named("Alice", &[]);
+    // What a node with that seed and name draws first.
+    let copy = Secrets::with(p2p_chat::node::clock::Clock::new(Some(7), "Alice", [0; 32]).identity());
+    assert_eq!(copy.id, node.id());
+    let mut peer = RawPeer::connect(&node.addr()).encrypt(&copy);
+    peer.send(&hello_level2(&copy.id, "Alice"));
+    assert_eq!(peer.until_closed().len(), 1, "it is told whom it has reached, and no more");
+    node.await_event("warning", json!({ "code": "own_id_taken" }));
+    assert!(node.saw("peer_up", json!({})).is_empty());
 }
 
 #[test]
@@ -284,9 +296,10 @@ fn odd_things_in_our_part_of_the_hello_do_no_harm() {
     .into_iter()
     .enumerate()
     {
-        let mut odd = hello(&format!("odd {i}"), "Odd");
+        let secrets = Secrets::new();
+        let mut odd = hello(&secrets.id, "Odd");
         odd["p2p_chat"] = ours;
-        let mut peer = RawPeer::connect(&node.addr());
+        let mut peer = RawPeer::connect(&node.addr()).encrypt(&secrets);
         peer.send(&odd);
         // It is taken for what can be made of it, or refused: nothing in between.
         let served = peer.read().is_some_and(|answer| answer["type"] == "hello");
@@ -352,7 +365,8 @@ fn control_characters_in_every_string() {
         (0..0x20).chain(0x7f..0xa0).chain(0x202a..0x202f).chain(0x2066..0x206a).filter_map(char::from_u32).collect();
     for part in nasty.chunks(10) {
         let evil: String = part.iter().collect();
-        let mut mallory = RawPeer::dial_level2(&node.addr(), &format!("id{evil}"), &format!("name{evil}"));
+        let mut friend = RawPeer::dial_level2(&node.addr(), &format!("friend{evil}"));
+        let mut mallory = RawPeer::dial(&node.addr(), &format!("id{evil}"), &format!("name{evil}"));
         let up = node.await_event("peer_up", json!({ "peer": format!("id{evil}") }));
         assert_eq!(up["username"], format!("name{evil}"), "escaped, not changed");
         let all = json!({ "id": format!("{evil}1"), "from": evil, "username": evil, "room": evil, "ts": evil,
@@ -362,7 +376,7 @@ fn control_characters_in_every_string() {
         let expected = json!({ "text": evil, "from": evil, "username": evil, "room": evil, "ts": evil });
         assert!(has_fields(&shown, &expected), "{shown}");
         node.await_event("forwarded", json!({ "id": format!("{evil}1") }));
-        mallory.send(&json!({ "id": fresh_id(), "type": "nick", "username": format!("nick{evil}") }));
+        friend.send(&json!({ "id": fresh_id(), "type": "nick", "username": format!("nick{evil}") }));
         node.await_event("renamed", json!({ "username": format!("nick{evil}") }));
         mallory.send(&json!({ "id": evil, "type": evil, "from": evil, "ttl": 5 }));
         mallory.send(&chat_with(&evil, &evil, &json!({ "username": evil.repeat(65) })));

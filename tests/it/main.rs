@@ -21,6 +21,7 @@ mod links;
 mod pipes;
 #[cfg(feature = "audio")]
 mod real_sound;
+mod secure;
 mod snapshots;
 mod state;
 mod stdio;

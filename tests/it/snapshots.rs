@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::raw::{hello, hello_level2};
+use crate::support::raw::{Secrets, hello, hello_level2};
 use crate::support::{Node, RawListener, RawPeer};
 
 /// What was said, and by whom.
@@ -272,12 +272,13 @@ fn what_crosses_the_wire() {
     let mut alice = Node::named("Alice", &[]);
     let listener = RawListener::new();
     let connect = alice.begin(json!({ "cmd": "connect", "addr": listener.addr() }));
-    let mut bob = listener.accept_silent();
+    let mut bob = listener.accept_level1();
     tell("to Bob, who was dialled:", bob.read_bytes());
     bob.send(&hello("10.0.0.1:5000", "Bob"));
     assert_eq!(alice.await_reply(&connect)["ok"], true);
-    let mut carol = RawPeer::connect(&alice.addr());
-    carol.send(&hello_level2("ca401000-0000-4000-8000-000000000001", "Carol"));
+    let secrets = Secrets::with([3; 32]);
+    let mut carol = RawPeer::connect(&alice.addr()).encrypt(&secrets);
+    carol.send(&hello_level2(&secrets.id, "Carol"));
     tell("to Carol, of level 2, who dialled:", carol.read_bytes());
     alice.await_event("peer_up", json!({ "username": "Carol" }));
     tell("to Carol, at once:", carol.read_bytes());

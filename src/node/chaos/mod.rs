@@ -96,6 +96,8 @@ fn config() -> Config {
         udp_host: addr.ip(),
         mic: "none".into(),
         speaker: "none".into(),
+        secure: false,
+        network_key: None,
         connect: vec!["10.0.0.1:5000".into(), "127.0.0.1:5000".into()],
         stay: true,
         check: false,

@@ -116,7 +116,7 @@ fn nick_changes_the_user_name_for_neighbours_too() {
 fn nick_reaches_and_comes_from_level_2_peers_only_where_both_know_it() {
     let mut node = Node::named("Alice", &[]);
     let mut level1 = RawPeer::dial(&node.addr(), "127.0.0.1:5001", "Bob");
-    let mut level2 = RawPeer::dial_level2(&node.addr(), &fresh_id(), "Carol");
+    let mut level2 = RawPeer::dial_level2(&node.addr(), "Carol");
     node.await_event("peer_up", json!({ "username": "Carol" }));
     node.ok(json!({ "cmd": "nick", "name": "Alicia" }));
     assert_eq!(level2.await_frame(&json!({ "type": "nick" }))["username"], "Alicia");
@@ -206,7 +206,7 @@ fn neighbours_of_level_2_confirm_what_they_took() {
     let trace = alice.ok(json!({ "cmd": "trace", "message": sent["message"] }));
     assert_eq!(trace["links"][0]["confirmed"], true);
     // One who says that it did not take it is not counted.
-    let mut carol = RawPeer::dial_level2(&alice.addr(), &fresh_id(), "Carol");
+    let mut carol = RawPeer::dial_level2(&alice.addr(), "Carol");
     alice.await_event("peer_up", json!({ "username": "Carol" }));
     let send = alice.begin(json!({ "cmd": "send", "text": "both?", "confirm": 2, "timeout_ms": 86_400_000 }));
     let chat = carol.hears("both?");
@@ -226,7 +226,7 @@ fn neighbours_of_level_2_confirm_what_they_took() {
 #[test]
 fn a_level_2_peer_that_asks_is_told_what_was_taken() {
     let mut node = Node::start(&[]);
-    let mut bob = RawPeer::dial_level2(&node.addr(), &fresh_id(), "Bob");
+    let mut bob = RawPeer::dial_level2(&node.addr(), "Bob");
     node.await_event("peer_up", json!({ "username": "Bob" }));
     let id = bob.say("there?");
     bob.send(&json!({ "id": fresh_id(), "type": "confirm", "message": id }));

@@ -196,7 +196,7 @@ fn an_async_command_holds_up_nothing() {
     let mut peer = RawPeer::dial(&node.addr(), "127.0.0.1:5001", "Bob");
     peer.say("hi");
     assert_eq!(node.await_reply(&wait)["result"]["events"][0]["text"], "hi");
-    drop(silent.accept_silent());
+    drop(silent.accept_level1());
     let reply = node.await_reply(&connect);
     assert_eq!(reply["error"]["code"], "connect_failed");
     assert_eq!(reply["error"]["retryable"], true);

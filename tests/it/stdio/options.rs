@@ -234,7 +234,7 @@ fn a_seed_makes_message_ids_the_same_whatever_the_links_do() {
     let mut alone = Node::named("Alice", &[]);
     let alone = [alone.say("one"), alone.say("two")];
     let mut alice = Node::named("Alice", &[]);
-    let mut bob = RawPeer::dial_level2(&alice.addr(), &fresh_id(), "Bob");
+    let mut bob = RawPeer::dial_level2(&alice.addr(), "Bob");
     alice.await_event("peer_up", json!({}));
     // Hellos, pings and what answers them have ids, too.
     let one = alice.say("one");

@@ -7,7 +7,7 @@
 //! - [`original`]: the Python program's nodes, mesh and star, to share a network with
 //! - [`room_key`]: the original's encryption, computed apart from the program's own
 //! - [`voice`]: what nodes say and are heard to say; [`telephone`]: an original node in voice
-//! - [`middle`]: a bad line between two nodes; [`net`]: a network with a cable that can be cut
+//! - [`middle`]: somebody between two nodes, who sees and changes what they say; [`net`]: a network with a cable that can be cut
 //! - [`pair`]: two honest nodes around one under test; [`process`]: what a process takes of the machine
 
 pub mod line;

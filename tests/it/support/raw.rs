@@ -1,10 +1,12 @@
-//! A peer made of a blocking socket: it says what a test tells it to, well formed or not.
+//! A peer made of a blocking socket: it says what a test tells it to, well formed or not, in the clear or encrypted.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use p2p_chat::wire::identity::Identity;
+use p2p_chat::wire::noise::{Handshake, Keys, MAGIC, MAX_PLAIN, Session};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 use socket2::{Domain, SockRef, Socket, Type};
@@ -22,9 +24,43 @@ pub struct RawPeer {
     /// Its own node id and user name.
     id: String,
     username: String,
-    level: u8,
+    /// At level 2, once the handshake is done.
+    session: Option<Session>,
+    /// What has come and was opened, and not been read yet.
+    plain: Vec<u8>,
     /// Whether it answers pings (level 2).
     pub answers_pings: bool,
+}
+
+/// Who a peer of level 2 is.
+pub struct Secrets {
+    /// Its node id.
+    pub id: String,
+    /// What it brings to handshakes.
+    pub keys: Keys,
+    ephemeral: [u8; 32],
+}
+
+impl Secrets {
+    /// Somebody new.
+    pub fn new() -> Self {
+        Self::with(fresh_secret())
+    }
+
+    /// The holder of that identity.
+    pub fn with(identity: [u8; 32]) -> Self {
+        let identity = Identity::new(&identity);
+        let keys = Keys::new(&identity, fresh_secret(), None);
+        Self { id: identity.id().to_string(), keys, ephemeral: fresh_secret() }
+    }
+}
+
+/// 32 bytes that no other test uses. No secret to anybody, but these keys protect nothing.
+pub fn fresh_secret() -> [u8; 32] {
+    let mut secret = [7; 32];
+    let id = fresh_id();
+    secret[..id.len().min(32)].copy_from_slice(&id.as_bytes()[id.len() - 32..]);
+    secret
 }
 
 impl RawPeer {
@@ -37,7 +73,8 @@ impl RawPeer {
     fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("a socket");
         let (id, username) = (String::new(), String::new());
-        Self { stream, hello: Value::Null, id, username, level: 1, answers_pings: true }
+        let (session, plain) = (None, Vec::new());
+        Self { stream, hello: Value::Null, id, username, session, plain, answers_pings: true }
     }
 
     /// Connects and shakes hands as the original does. `from` is its node id.
@@ -46,10 +83,84 @@ impl RawPeer {
         Self::connect(addr).greet(&hello(from, username))
     }
 
-    /// Connects and shakes hands as a node of level 2.
+    /// Connects and shakes hands as a node of level 2, one that nobody has met yet.
     #[track_caller]
-    pub fn dial_level2(addr: &str, from: &str, username: &str) -> Self {
-        Self::connect(addr).greet(&hello_level2(from, username))
+    pub fn dial_level2(addr: &str, username: &str) -> Self {
+        let secrets = Secrets::new();
+        Self::connect(addr).encrypt(&secrets).greet(&hello_level2(&secrets.id, username))
+    }
+
+    /// Does the handshake of level 2 as the dialler. The hello is still to come.
+    #[track_caller]
+    pub fn encrypt(mut self, secrets: &Secrets) -> Self {
+        let mut out = Vec::new();
+        let begun = Handshake::dial(&secrets.keys, secrets.ephemeral, None, &mut out);
+        self.send_bytes(&out);
+        self.shake_hands(secrets, begun.expect("its own keys are good"));
+        self
+    }
+
+    /// The same as the listener.
+    #[track_caller]
+    pub fn answer_encrypted(mut self, secrets: &Secrets) -> Self {
+        let begun = Handshake::answer(&secrets.keys, secrets.ephemeral);
+        self.shake_hands(secrets, begun.expect("its own keys are good"));
+        self
+    }
+
+    /// Answers the first message of a handshake; the node then closes the link: `None`, or it goes on: who it is.
+    #[track_caller]
+    pub fn answer_once(&mut self, secrets: &Secrets) -> Option<String> {
+        let mut handshake = Handshake::answer(&secrets.keys, secrets.ephemeral).expect("its own keys are good");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let (mut buffer, mut out) = ([0; 4096], Vec::new());
+            let n = self.read_some(&mut buffer, deadline);
+            if n == 0 {
+                return None;
+            }
+            if let Some(proven) = handshake.take(&secrets.keys, &mut &buffer[..n], &mut out).expect("a handshake") {
+                return Some(proven.id);
+            }
+            self.send_bytes(&out);
+        }
+    }
+
+    #[track_caller]
+    fn shake_hands(&mut self, secrets: &Secrets, mut handshake: Handshake) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let (mut buffer, mut out) = ([0; 4096], Vec::new());
+            let n = self.read_some(&mut buffer, deadline);
+            assert!(n > 0, "the node has ended the link within the handshake");
+            let mut input = &buffer[..n];
+            let done = handshake.take(&secrets.keys, &mut input, &mut out).expect("a handshake");
+            self.send_bytes(&out);
+            if let Some(proven) = done {
+                self.session = Some(proven.session);
+                return self.open(input);
+            }
+        }
+    }
+
+    /// Opens the records in what came.
+    #[track_caller]
+    fn open(&mut self, mut input: &[u8]) {
+        let Some(session) = &mut self.session else { return };
+        let mut plain = Vec::new();
+        while session.open(&mut input, &mut plain).expect("the node's records open") {
+            self.plain.extend_from_slice(&plain);
+        }
+    }
+
+    /// Its own node id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The socket, to do with as a test likes.
+    pub const fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
     }
 
     /// Connects and shakes hands as the original does, with little room for what it has not read yet.
@@ -73,7 +184,6 @@ impl RawPeer {
     fn is_called(&mut self, hello: &Value) {
         self.id = hello["from"].as_str().unwrap_or_default().to_owned();
         self.username = hello["username"].as_str().unwrap_or_default().to_owned();
-        self.level = if hello.get("p2p_chat").is_some() { 2 } else { 1 };
     }
 
     #[track_caller]
@@ -97,12 +207,17 @@ impl RawPeer {
     /// Sends bytes, without a frame.
     #[track_caller]
     pub fn send_bytes(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).expect("the node reads");
+        assert!(self.try_send_bytes(bytes), "the node does not read");
     }
 
     /// Sends bytes to a node that may have closed the link already.
     pub fn try_send_bytes(&mut self, bytes: &[u8]) -> bool {
-        self.stream.write_all(bytes).is_ok()
+        let Some(session) = &mut self.session else { return self.stream.write_all(bytes).is_ok() };
+        let mut records = Vec::new();
+        for piece in bytes.chunks(MAX_PLAIN) {
+            session.seal(piece, &mut records).expect("a piece that fits");
+        }
+        self.stream.write_all(&records).is_ok()
     }
 
     /// Says something in a room, as the original does. Gives the message's id.
@@ -150,7 +265,7 @@ impl RawPeer {
             let frame: Value = serde_json::from_slice(&bytes).expect("a frame is JSON");
             let kind = frame["type"].as_str().expect("a frame has a type");
             let for_neighbours = NEIGHBOUR_FRAMES.contains(&kind);
-            assert!(self.level == 2 || !for_neighbours, "level 1 was sent {frame}");
+            assert!(self.session.is_some() || !for_neighbours, "level 1 was sent {frame}");
             match kind {
                 "ping" if self.answers_pings => {
                     self.send(&json!({ "id": fresh_id(), "type": "pong", "nonce": frame["nonce"] }));
@@ -228,7 +343,7 @@ impl RawPeer {
     fn fill(&mut self, mut buffer: &mut [u8], deadline: Instant) -> Option<()> {
         let whole = buffer.len();
         while !buffer.is_empty() {
-            let n = self.read_some(buffer, deadline);
+            let n = self.read_plain(buffer, deadline);
             if n == 0 {
                 assert_eq!(buffer.len(), whole, "the link ended within a frame");
                 return None;
@@ -236,6 +351,25 @@ impl RawPeer {
             buffer = &mut buffer[n..];
         }
         Some(())
+    }
+
+    /// The same as [`read_some`](Self::read_some), opened if it is sealed.
+    #[track_caller]
+    fn read_plain(&mut self, buffer: &mut [u8], deadline: Instant) -> usize {
+        if self.session.is_none() {
+            return self.read_some(buffer, deadline);
+        }
+        while self.plain.is_empty() {
+            let mut sealed = [0; 4096];
+            match self.read_some(&mut sealed, deadline) {
+                0 => return 0,
+                n => self.open(&sealed[..n]),
+            }
+        }
+        let n = buffer.len().min(self.plain.len());
+        buffer[..n].copy_from_slice(&self.plain[..n]);
+        self.plain.drain(..n);
+        n
     }
 
     /// Reads what there is, 0 at the end, be it a clean one or not. At the end it closes its own half, as a good peer
@@ -281,6 +415,18 @@ impl RawListener {
         RawPeer::over(self.0.accept().expect("a connection").0)
     }
 
+    /// Accepts a connection as the original does, which closes the one at level 2 and is dialled again. Says nothing yet.
+    #[track_caller]
+    pub fn accept_level1(&self) -> RawPeer {
+        let mut peer = self.accept_silent();
+        let mut first = [0; 4];
+        peer.fill(&mut first, Instant::now() + PATIENCE).expect("the node opens level 2");
+        assert_eq!(first, MAGIC);
+        assert!(u32::from_be_bytes(first) > 10 << 20, "it is no length");
+        drop(peer);
+        self.accept_silent()
+    }
+
     /// Accepts a connection and shakes hands as the original does.
     #[track_caller]
     pub fn accept(&self, from: &str, username: &str) -> RawPeer {
@@ -290,7 +436,7 @@ impl RawListener {
     /// Accepts a connection and answers its hello with that one.
     #[track_caller]
     pub fn accept_with(&self, hello: &Value) -> RawPeer {
-        let mut peer = self.accept_silent();
+        let mut peer = self.accept_level1();
         peer.read_hello();
         peer.is_called(hello);
         peer.send(hello);

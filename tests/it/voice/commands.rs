@@ -137,7 +137,7 @@ fn a_join_waits_for_the_first_dials() {
     let listener = RawListener::new();
     let mut node = Node::start(&["--connect", &listener.addr()]);
     let join = node.begin(json!({ "cmd": "voice_join" }));
-    let mut bob = listener.accept_silent();
+    let mut bob = listener.accept_level1();
     // Its hello has been asked for: so a join that did not wait would be answered by the time of ours.
     bob.read_bytes().expect("a hello");
     bob.send(&crate::support::raw::hello(BOB, "Bob"));
