@@ -11,7 +11,6 @@ use smol::{Async, Task, Timer};
 use socket2::{SockRef, TcpKeepalive};
 
 use super::{Loop, Wake, now};
-use crate::api::event::WarningCode;
 use crate::node::{Bytes, Input, LinkId, Outbox};
 use crate::wire::limits::{DEAD_AFTER, MAX_HANDSHAKES};
 
@@ -151,9 +150,14 @@ pub async fn accept(this: Rc<Loop>, listener: Async<TcpListener>) {
             Err(e) => Some(e),
         };
         if let Some(e) = failed.filter(|e| e.kind() != ErrorKind::WouldBlock) {
-            let message = format!("can't accept links: {e}");
-            this.handle(Input::Warn(WarningCode::AcceptFailed, message));
-            Timer::after(PAUSE).await;
+            let before = this.core.borrow().links.len();
+            this.handle(Input::AcceptFailed(format!("can't accept links: {e}")));
+            let made_room = this.core.borrow().links.len() < before;
+            match made_room {
+                // Its tasks, and with them its socket, go when others have their turn.
+                true => smol::future::yield_now().await,
+                false => drop(Timer::after(PAUSE).await),
+            }
         }
     }
 }

@@ -218,6 +218,19 @@ impl Link {
         [stage, frame, self.queue.deadline()].into_iter().flatten().min()
     }
 
+    /// This node has stood still for so long: that time does not count against the peer, whose bytes may wait to be read.
+    pub fn forgive(&mut self, now: Now, still: Duration) {
+        let later = |since: Instant| (since + still).min(now.mono);
+        self.last_heard = later(self.last_heard);
+        self.frame_since = self.frame_since.map(later);
+        if let Some(full) = &mut self.queue.full {
+            (full.since, full.progress) = (later(full.since), later(full.progress));
+        }
+        if matches!(self.stage, Stage::Greeting | Stage::Waiting) {
+            self.since = later(self.since);
+        }
+    }
+
     fn allowance(&self) -> Allowance {
         match &self.peer {
             None => Allowance::First,
@@ -253,15 +266,29 @@ impl Node {
             self.log(LogLevel::Info, out, || format!("refused a link from {addr}: there are as many as may be"));
             return out.push(Output::Close(id));
         }
-        let strangers = || self.links.iter().filter(|(_, it)| it.stage == Stage::Greeting && !it.direction.is_out());
-        if strangers().count() >= MAX_HANDSHAKES
-            && let Some((oldest, _)) = strangers().next()
-        {
-            let oldest = *oldest;
+        if self.strangers().count() >= MAX_HANDSHAKES {
+            self.push_out(now, out);
+        }
+        self.links.insert(id, Link::new(now, addr, Direction::In, None));
+    }
+
+    /// The system has no room for who dials us: the oldest stranger makes some.
+    pub(super) fn accept_failed(&mut self, now: Now, why: &str, out: &mut Outbox) {
+        self.warn(now, WarningCode::AcceptFailed, why, out);
+        self.push_out(now, out);
+    }
+
+    /// Links that were accepted and have not said hello, the oldest first.
+    fn strangers(&self) -> impl Iterator<Item = LinkId> {
+        self.links.iter().filter(|(_, it)| it.stage == Stage::Greeting && !it.direction.is_out()).map(|(id, _)| *id)
+    }
+
+    fn push_out(&mut self, now: Now, out: &mut Outbox) {
+        let oldest = self.strangers().next();
+        if let Some(oldest) = oldest {
             self.counters.links_refused += 1;
             self.close_link(now, oldest, LinkCode::TooManyLinks, "pushed out by a newcomer before its hello", out);
         }
-        self.links.insert(id, Link::new(now, addr, Direction::In, None));
     }
 
     /// A dial has given a link.

@@ -234,6 +234,8 @@ pub enum Input<'a> {
     Signal(ByeReason),
     /// Nobody reads a client's lines any more.
     OutputClosed(ClientId),
+    /// Somebody dials us, and the system has no room for a link more; why.
+    AcceptFailed(String),
     /// The driver has something to warn of.
     Warn(crate::api::event::WarningCode, String),
     /// Time has passed.
@@ -370,6 +372,7 @@ impl Node {
             Input::Saved { stores, error } => self.saved(now, stores, error.as_deref(), out),
             Input::Signal(reason) => self.end(now, reason, 0, out),
             Input::OutputClosed(client) => self.output_closed(now, client, out),
+            Input::AcceptFailed(why) => self.accept_failed(now, &why, out),
             Input::Warn(code, message) => self.warn(now, code, &message, out),
             Input::Tick => self.stirred = true,
         }
@@ -407,13 +410,14 @@ impl Node {
 
     /// Whether a frame is unfinished, a queue full or a dial under way: what the next tick may change.
     fn check_deadlines(&mut self, now: Now, out: &mut Outbox) {
-        let due: Vec<LinkId> = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.deadline().is_some_and(|at| at <= now.mono))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in due {
+        let due = |(id, link): (&LinkId, &Link)| Some((*id, link.deadline().filter(|at| *at <= now.mono)?));
+        let due: Vec<(LinkId, Instant)> = self.links.iter().filter_map(due).collect();
+        let earliest = due.iter().map(|(_, at)| *at).min().unwrap_or(now.mono);
+        let still = now.mono.duration_since(earliest);
+        if still >= limits::STANDSTILL {
+            self.links.values_mut().for_each(|link| link.forgive(now, still + limits::STANDSTILL_GRACE));
+        }
+        for (id, _) in due {
             self.link_due(now, id, out);
         }
         let due: Vec<String> = self

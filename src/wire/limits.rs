@@ -83,6 +83,11 @@ pub const PING_EVERY: Duration = Duration::from_secs(10);
 /// A neighbour of level 2 that has sent nothing for so long is dead. (Level 1 knows no ping: TCP keep-alive, set to
 /// the same time, notices there.)
 pub const DEAD_AFTER: Duration = Duration::from_secs(25);
+/// A node that wakes so much too late has stood still itself: what was to be heard meanwhile waits to be read. A guess: well
+/// above what a busy machine does to a process.
+pub const STANDSTILL: Duration = Duration::from_secs(1);
+/// How long its peers then have, whatever was due, until all of that is read.
+pub const STANDSTILL_GRACE: Duration = Duration::from_secs(2);
 /// The time for a dial, name look-up and handshake included.
 pub const DIAL_TIME: Duration = Duration::from_secs(10);
 /// The first wait before a dial is tried again; it doubles with each failure.

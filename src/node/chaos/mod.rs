@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::api::command::COMMANDS;
-use crate::api::event::WarningCode;
 use crate::voice::CHUNK;
 use crate::wire::limits::MAX_LINKS;
 use crate::wire::room_key::Scheme;
@@ -278,7 +277,7 @@ impl<'c> Chaos<'c> {
                 }
             }
             12 if self.below(60) == 0 => self.handle(Input::EndOfInput(STDIO)),
-            13 => self.handle(Input::Warn(WarningCode::AcceptFailed, "x".into())),
+            13 => self.handle(Input::AcceptFailed("x".into())),
             14 if self.below(60) == 0 => self.handle(Input::Signal(ByeReason::Sigterm)),
             15 => {
                 let error = (self.below(2) == 0).then(|| "full".to_owned());

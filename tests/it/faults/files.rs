@@ -3,7 +3,6 @@
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
 
 use super::honest::Honest;
@@ -11,15 +10,6 @@ use crate::support::{Node, RawListener, RawPeer, number};
 
 /// For how long the node is watched while it has none.
 const WATCHED: Duration = Duration::from_secs(3);
-
-/// Sets how many files a running node may have open.
-#[track_caller]
-fn limit_files(node: &Node, files: u64) {
-    let pid = i32::try_from(node.pid()).ok().and_then(Pid::from_raw);
-    // The upper limit stays where it was: it could not be raised again.
-    let limit = Rlimit { current: Some(files), maximum: rustix::process::getrlimit(Resource::Nofile).maximum };
-    prlimit(pid, Resource::Nofile, limit).expect("it is ours");
-}
 
 #[test]
 fn a_limit_of_20_is_told_at_once_and_leaves_room_for_a_link() {
@@ -49,7 +39,7 @@ fn with_no_file_left_links_go_on_nothing_spins_and_all_is_well_again_later() {
     let idle = Node::start(&[]);
     let mut honest = Honest::around(&mut node);
     honest.chat();
-    limit_files(&node, node.open_files());
+    node.limit_files(Some(0));
     let knocking: Vec<_> = (0..100).map(|_| TcpStream::connect(node.addr()).expect("the system accepts")).collect();
     node.await_event("warning", json!({ "code": "accept_failed" }));
     let listener = RawListener::new();
@@ -68,7 +58,7 @@ fn with_no_file_left_links_go_on_nothing_spins_and_all_is_well_again_later() {
     }
     honest.were_served("no files left");
 
-    limit_files(&node, 1024);
+    node.limit_files(None);
     drop(knocking);
     let mut bob = RawPeer::dial(&node.addr(), "bob", "Bob");
     bob.say("room for one more");
@@ -77,5 +67,18 @@ fn with_no_file_left_links_go_on_nothing_spins_and_all_is_well_again_later() {
     let _carol = listener.accept("carol", "Carol");
     assert_eq!(node.await_reply(&connect)["ok"], true);
     honest.chat();
+    node.finish().exited(0);
+}
+
+#[test]
+fn strangers_do_not_keep_the_last_files_from_who_says_hello() {
+    let mut node = Node::start(&[]);
+    node.limit_files(Some(4));
+    let _silent: Vec<_> = (0..50).map(|_| TcpStream::connect(node.addr()).expect("the system accepts")).collect();
+    let mut bob = RawPeer::dial(&node.addr(), "bob", "Bob");
+    bob.say("past all of them");
+    node.hears("past all of them");
+    let status = node.ok(json!({ "cmd": "status" }));
+    assert!(number(&status["counters"], "links_refused") >= 40, "they were pushed out: {status}");
     node.finish().exited(0);
 }

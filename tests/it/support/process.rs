@@ -1,7 +1,10 @@
 //! What a process takes of the machine: memory, time of its CPUs, open files.
 
+use std::collections::HashSet;
 use std::fs;
 use std::time::Duration;
+
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use super::Node;
 
@@ -26,10 +29,17 @@ impl Node {
         Duration::from_nanos(threads.filter_map(Result::ok).map(|thread| ran(&thread)).sum())
     }
 
-    /// How many files it has open.
+    /// Lets it open so many files more, or as many as ever.
     #[track_caller]
-    pub fn open_files(&self) -> u64 {
-        fs::read_dir(self.proc("fd")).expect("it runs").count() as u64
+    pub fn limit_files(&self, more: Option<usize>) {
+        let open = fs::read_dir(self.proc("fd")).expect("it runs").filter_map(Result::ok);
+        let open: HashSet<u64> = open.filter_map(|file| file.file_name().to_str()?.parse().ok()).collect();
+        let own = getrlimit(Resource::Nofile);
+        // A file has the lowest number that is free, which must be below the limit.
+        let free = |more| (0..).filter(|number| !open.contains(number)).nth(more);
+        let current = more.map_or(own.current, free);
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        prlimit(pid, Resource::Nofile, Rlimit { current, maximum: own.maximum }).expect("it is ours");
     }
 
     fn proc(&self, file: &str) -> String {
