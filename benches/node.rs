@@ -27,6 +27,8 @@ mod load;
 mod relay;
 #[path = "node/report.rs"]
 mod report;
+#[path = "node/strangers.rs"]
+mod strangers;
 #[path = "node/works.rs"]
 mod works;
 #[path = "node/yardstick.rs"]
@@ -53,7 +55,8 @@ struct Options {
     /// a smaller run, of some 20 seconds
     #[argh(switch)]
     quick: bool,
-    /// measure only this: chain, hop, fanout, shown, memory, stalled, stdin or start; repeatable
+    /// measure only this: chain, hop, fanout, shown, memory, stalled, stdin, start, handshake or
+    /// strangers; repeatable
     #[argh(option, arg_name = "name")]
     only: Vec<String>,
     /// rounds of the compared works (5; 2 when quick)

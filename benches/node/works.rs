@@ -1,7 +1,7 @@
 //! The works that are measured: each a function that pushes its rows of the table.
 
 use std::error::Error;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::load::{Link, Load, Sender, TEXT, WINDOW};
 use crate::relay::{Cpus, Memory, Relay, Setup, Who};
 use crate::report::{Limit, Pick, Progress, Report, Row, Series, Unit, median, thousands};
+use crate::strangers;
 
 /// What a measurement gives, or why there is none.
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -17,7 +18,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 type Work = (&'static str, fn(&mut Bench));
 
 /// All of them.
-pub const WORKS: [Work; 8] = [
+pub const WORKS: [Work; 10] = [
     ("chain", chain),
     ("hop", hop),
     ("fanout", fanout),
@@ -26,6 +27,8 @@ pub const WORKS: [Work; 8] = [
     ("stalled", stalled),
     ("stdin", stdin),
     ("start", start),
+    ("handshake", handshake),
+    ("strangers", strangers),
 ];
 
 /// Messages that a relay carries before it is measured.
@@ -340,7 +343,7 @@ fn stdin(bench: &mut Bench) {
                 stdin.write_all(block.as_bytes())?;
             }
             // Handed back, so that the end of input does not end the node before the last chat has come.
-            Ok::<_, std::io::Error>(stdin)
+            Ok::<_, io::Error>(stdin)
         });
         let end = sink.read_chats(count);
         let elapsed = start.elapsed();
@@ -367,6 +370,70 @@ fn start(bench: &mut Bench) {
     bench.report.rows.push(
         Row::new("start", "start to ready", Unit::Milliseconds, start).gate(Limit::Most(50.0)).reach(Limit::Most(10.0)),
     );
+}
+
+/// Both sides of a handshake of level 2, in this process: what a link costs before its first frame.
+fn handshake(bench: &mut Bench) {
+    let measure = |_: &Bench, _| {
+        let [dialler, listener] = [strangers::keys(1), strangers::keys(2)];
+        let took = (0..200_u8).map(|n| {
+            let start = Instant::now();
+            strangers::both_sides(&dialler, &listener, [n; 32]).map(|()| micros(start.elapsed()) / 1e3)
+        });
+        let took = took.collect::<io::Result<Vec<f64>>>()?;
+        Ok([median(took.into_iter()).ok_or("no handshake")?])
+    };
+    let [both] = bench.rounds("handshake", bench.rounds, &[Who::Node], measure);
+    bench.report.rows.push(
+        Row::new("handshake", "handshake of level 2, both sides, the median of 200", Unit::Milliseconds, both)
+            .gate(Limit::Most(5.0))
+            .reach(Limit::Most(1.0)),
+    );
+}
+
+/// Strangers who do a whole handshake of level 2 each, and leave: what a thousand a second cost an honest pair that chats
+/// at a person's pace, one message every 2 ms.
+fn strangers(bench: &mut Bench) {
+    let count = bench.size(2_000);
+    let measure = |bench: &Bench, who| {
+        let relay = Relay::start(who, &bench.setup())?;
+        let mut load = Load::dial(relay.addr, 1)?;
+        load.flood(WARM_UP)?;
+        let quiet = paced(&mut load, count)?;
+        let flood = strangers::Flood::start(relay.addr, STRANGERS);
+        let loud = paced(&mut load, count);
+        let rate = flood.stop()?;
+        load.check()?;
+        Ok([quiet, loud?, rate])
+    };
+    let [quiet, loud, rate] = bench.rounds("strangers", bench.rounds, &[Who::Node], measure);
+    let mut times = Series::new();
+    quiet.of(Who::Node).iter().zip(loud.of(Who::Node)).for_each(|(quiet, loud)| times.push(Who::Node, loud / quiet));
+    bench.report.rows.extend([
+        Row::new("strangers-quiet", "one hop, every 2 ms, quiet: p99", Unit::Microseconds, quiet),
+        Row::new("strangers-p99", "the same, beside strangers' handshakes", Unit::Microseconds, loud),
+        Row::new("strangers-times", "so many times that of the same round", Unit::Times, times).gate(Limit::Most(2.0)),
+        Row::new("strangers-rate", "handshakes that strangers finished", Unit::PerSecond, rate)
+            .gate(Limit::Least(f64::from(STRANGERS) * 0.9)),
+    ]);
+}
+
+/// Handshakes of strangers a second.
+const STRANGERS: u32 = 1_000;
+
+/// Sends so many messages at a steady pace, each when the one before has come: p99 in microseconds.
+fn paced(load: &mut Load, count: u64) -> Outcome<f64> {
+    const EVERY: Duration = Duration::from_millis(2);
+    let mut took = Vec::new();
+    for _ in 0..count {
+        let start = Instant::now();
+        load.sender.send(1)?;
+        load.settle()?;
+        took.push(start.elapsed());
+        thread::sleep(EVERY.saturating_sub(start.elapsed()));
+    }
+    took.sort_unstable();
+    Ok(micros(took[(took.len() - 1) * 99 / 100]))
 }
 
 fn micros(time: Duration) -> f64 {
