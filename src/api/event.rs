@@ -455,6 +455,12 @@ pub enum DropCause {
     TooManyRooms,
     /// A command has blocked its author.
     Blocked,
+    /// Signed, and the signature is not its author's, or something in it was changed.
+    BadSignature,
+    /// Signed by its author, but said before: a recording.
+    Replayed,
+    /// Not signed, in the name of a node that signs.
+    Forged,
 }
 
 /// `dropped`

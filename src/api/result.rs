@@ -417,6 +417,10 @@ pub struct Queues {
     pub frame_bytes: usize,
     /// Message ids that are remembered.
     pub seen_ids: usize,
+    /// Authors whose signed messages are remembered by their counters.
+    pub authors: usize,
+    /// The intervals of their counters.
+    pub author_intervals: usize,
     /// Messages kept.
     pub history: usize,
     /// Their bytes.

@@ -19,6 +19,8 @@ pub struct Kept {
     pub hops: u32,
     /// The neighbour it came from; none for one's own.
     pub via: Option<Rc<str>>,
+    /// Whether its author's signature was found to be right.
+    pub verified: bool,
     /// The frame, without its length.
     pub frame: Box<[u8]>,
 }
@@ -180,7 +182,7 @@ mod tests {
     use super::*;
 
     fn message(bytes: usize) -> Kept {
-        Kept { pos: 0, received_at: 0, hops: 1, via: None, frame: vec![b'x'; bytes].into() }
+        Kept { pos: 0, received_at: 0, hops: 1, via: None, verified: false, frame: vec![b'x'; bytes].into() }
     }
 
     fn places(history: &History, room: &str, range: Range, limit: usize) -> Vec<u64> {

@@ -238,7 +238,7 @@ impl Node {
             return refuse(ErrorCode::NoKey, format!("room `{}` has no key here: set one with `key`", short(&room)));
         }
         let id = args.message.map_or_else(|| self.clock.message_id(), |id| id.hyphenated().to_string());
-        let number = match self.seen.insert(&id, MAX_TTL) {
+        let number = match self.seen.insert(&id, Some(&self.id), MAX_TTL) {
             Ok(number) => number,
             Err(_) => {
                 return Ok(result::Sent { message: id, room, links: 0, confirmed: 0, duplicate: true });
@@ -284,7 +284,7 @@ impl Node {
         let links = handed.to;
         self.counters.sent += 1;
         let body = frame.get(PREFIX..).unwrap_or_default();
-        self.keep(&room, Kept { pos: 0, received_at: stamp, hops: 0, via: None, frame: body.into() });
+        self.keep(&room, Kept { pos: 0, received_at: stamp, hops: 0, via: None, verified: true, frame: body.into() });
         Ok(result::Sent { message: id, room, links, confirmed: 0, duplicate: false })
     }
 
@@ -425,7 +425,7 @@ impl Node {
         let is = |kept: &Kept| View::parse(&kept.frame).is_ok_and(|view| view.id.name().as_deref() == Ok(id));
         match self.history.find(room, is) {
             Some(pos) => Ok(pos),
-            None if self.seen.get(id).is_some() => {
+            None if self.seen.find_id(id).is_some() => {
                 refuse(ErrorCode::Gone, "that message is no longer kept, or is of another room")
             }
             None => refuse(ErrorCode::NotFound, format!("no message `{}` is known here", short(id))),
@@ -433,8 +433,10 @@ impl Node {
     }
 
     fn trace(&mut self, args: &TraceArgs) -> Answer<result::Trace> {
-        let entry = self.seen.get(&args.message);
-        let Some(trace) = entry.and_then(|entry| self.traces.get_mut(entry.number)) else {
+        // One's own before those of others.
+        let own = self.seen.get(&args.message, Some(&self.id)).map(|known| known.number);
+        let number = own.or_else(|| self.seen.find_id(&args.message));
+        let Some(trace) = number.and_then(|number| self.traces.get_mut(number)) else {
             return refuse(
                 ErrorCode::NotFound,
                 format!("no message `{}` is known here, or it is too old", short(&args.message)),
@@ -536,6 +538,8 @@ impl Node {
             frames,
             frame_bytes,
             seen_ids: self.seen.len(),
+            authors: self.replay.held().0,
+            author_intervals: self.replay.held().1,
             history,
             history_bytes,
             rooms,

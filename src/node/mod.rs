@@ -8,7 +8,7 @@
 //! - [`links`]: what a link is, its queue, its coming and going; [`dial`]: addresses that are dialled again and again
 //! - [`encryption`]: what stands between a link's bytes and its frames
 //! - [`greeting`]: hello, and which of two links between the same nodes stays
-//! - [`places`]: the counters of our own signed messages
+//! - [`places`]: the counters of our own signed messages; [`trust`]: whom the node believes
 //! - [`relay`]: a message's way through the node; [`neighbour`]: what two nodes of ours say to each other
 //! - [`clients`]: lines to clients, the events that `wait` looks back over
 //! - [`voice`]: voice: who is in, what goes to whom, what is heard
@@ -27,6 +27,7 @@ use crate::api::event::{ByeReason, Direction, LinkCode};
 use crate::api::result::Counters;
 use crate::api::{EventKind, Request};
 use crate::gossip::history::History;
+use crate::gossip::replay::Replay;
 use crate::gossip::seen::Seen;
 use crate::gossip::trace::Traces;
 use crate::wire::identity::{Identity, KEY};
@@ -55,6 +56,7 @@ pub mod state;
 mod strikes;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod voice;
 
 use clients::Client;
@@ -275,6 +277,7 @@ pub struct Node {
     opened: Vec<u8>,
 
     seen: Seen,
+    replay: Replay,
     history: History,
     traces: Traces,
     keys: BTreeMap<String, Keys>,
@@ -323,6 +326,7 @@ impl Node {
             unsealed: Vec::new(),
             sealing: Vec::new(),
             opened: Vec::new(),
+            replay: trust::remembered(config.state.as_ref()),
             history: History::new(config.history_bytes),
             traces: Traces::default(),
             keys,

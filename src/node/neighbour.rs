@@ -92,7 +92,9 @@ impl Node {
 
     fn asked_to_confirm(&mut self, now: Now, id: LinkId, view: &View<'_>, out: &mut Outbox) {
         let Ok(message) = view.message.name() else { return self.malformed(now, id, out) };
-        let taken = self.seen.get(&message).is_some();
+        // It asks about what it has said itself.
+        let peer = self.links.get(&id).and_then(|link| link.peer.as_ref()).map(|peer| peer.id.clone());
+        let taken = self.seen.get(&message, peer.as_deref()).is_some();
         let message_id = self.clock.uuid();
         self.tell(now, id, &Message::Confirmed { id: &message_id, message: &message, taken }, out);
     }
@@ -100,8 +102,8 @@ impl Node {
     fn confirmed(&mut self, id: LinkId, view: &View<'_>) {
         let peer = self.links.get(&id).and_then(|link| link.peer.as_ref()).map(|peer| peer.id.clone());
         let (Some(peer), Ok(message), Some(true)) = (peer, view.message.name(), view.taken.boolean()) else { return };
-        if let Some(entry) = self.seen.get(&message)
-            && let Some(trace) = self.traces.get_mut(entry.number)
+        if let Some(known) = self.seen.get(&message, Some(&self.id))
+            && let Some(trace) = self.traces.get_mut(known.number)
         {
             for (to, _, confirmed) in &mut trace.links {
                 *confirmed |= *to == peer;

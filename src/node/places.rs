@@ -24,4 +24,11 @@ impl Node {
         place.n += 1;
         *place
     }
+
+    /// Signs anything.
+    #[cfg(test)]
+    pub(crate) fn sign_any(&mut self, now: Now, message: &serde_json::Value) -> serde_json::Value {
+        let place = self.next_place(now);
+        crate::sim::author::sign(&self.identity, place, message)
+    }
 }

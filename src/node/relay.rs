@@ -15,6 +15,7 @@ use crate::gossip::history::Kept;
 use crate::wire::limits::{MAX_TEXT, MAX_TTL, TTL_NEAR_END};
 use crate::wire::message::{Refusal, Ttl, View};
 use crate::wire::room_key;
+use crate::wire::signed::{self, Signed};
 
 /// The longest text that is sealed by either scheme, in characters.
 const MAX_SEALED: usize = room_key::sealed_len(MAX_TEXT);
@@ -46,6 +47,19 @@ struct Arrival<'m> {
     /// Forwards that this copy has left, and what it started with.
     left: u8,
     ttl0: u8,
+    /// Whether its author's signature is right.
+    verified: bool,
+}
+
+impl Arrival<'_> {
+    /// What a signature tells: the author, and the `ttl` it started with, so that nobody can make it live longer.
+    fn is_said_by(&mut self, signed: Option<&Signed>) {
+        self.verified = signed.is_some();
+        if let Some(signed) = signed {
+            self.ttl0 = signed.ttl0;
+            self.left = self.left.min(signed.ttl0);
+        }
+    }
 }
 
 /// How a message was handed out.
@@ -130,43 +144,46 @@ impl Node {
             Ttl::Left(left) => left,
             Ttl::None => 0,
         };
-        let (hops, ttl0) = view.hops(left);
+        let (_, ttl0) = view.hops(left);
         if *header.from != *via && left == MAX_TTL && view.ttl0.ttl() == Ttl::Left(MAX_TTL) {
             // Passed on, and no forward used up: only the host of a star-shaped version does that.
             if let Some(peer) = self.links.get_mut(&link).and_then(|link| link.peer.as_mut()) {
                 peer.is_host |= peer.level == 1;
             }
         }
-        let number = match self.seen.insert(&header.id, left) {
-            Ok(number) => number,
-            Err(entry) => {
-                let (number, best) = (entry.number, entry.best_ttl);
-                entry.best_ttl = best.max(left);
-                let copy = Arrival { view, header, via, number, left, ttl0 };
-                self.copy_came(now, &copy, best, out);
-                if *header.from == *copy.via {
-                    // Others were faster; but only now is it its author who says so.
-                    self.signal_came(now, link, &copy, out);
-                }
-                return;
+        let mut copy = Arrival { view, header, via, number: 0, left, ttl0, verified: false };
+        let author = signed::claims(view).then_some(&*header.from);
+        if let Some(known) = self.seen.get(&header.id, author) {
+            copy.number = known.number;
+            return self.copy_came(now, link, copy, known.best_ttl, out);
+        }
+        let signed = match self.who_said(now, link, view, &header.from, out) {
+            Ok(Some(signed)) if !self.take_place(&header.from, &signed, out) => {
+                return self.drop_message(&copy, DropCause::Replayed, out);
             }
+            Ok(signed) => signed,
+            Err(cause) => return self.drop_message(&copy, cause, out),
         };
+        copy.is_said_by(signed.as_ref());
+        let (left, hops) = (copy.left, u32::from(copy.ttl0.saturating_sub(copy.left)) + 1);
+        let Ok(number) = self.seen.insert(&header.id, author, left) else { return };
+        copy.number = number;
         self.counters.received += 1;
         let received_at = self.clock.stamp(now);
         let trace = self.traces.begin(number, &header.from, hops, now.mono, received_at);
-        trace.via = Some(via.clone());
-        if let Some(username) = header.username.as_deref().filter(|_| *header.from == *via) {
+        trace.via = Some(copy.via.clone());
+        if let Some(username) = header.username.as_deref().filter(|_| *header.from == *copy.via) {
             self.neighbour_is_named(link, username, out);
         }
-        let first = Arrival { view, header, via, number, left, ttl0 };
         if left > 1 {
-            self.pass_on(now, &first, false, out);
+            self.pass_on(now, &copy, false, out);
         }
         if header.is_chat() {
-            let kept = Kept { pos: 0, received_at, hops, via: Some(first.via), frame: view.bytes().into() };
+            let (via, verified) = (Some(copy.via), copy.verified);
+            let kept = Kept { pos: 0, received_at, hops, via, verified, frame: view.bytes().into() };
             self.show(view, header, number, kept, out);
         } else {
-            self.signal_came(now, link, &first, out);
+            self.signal_came(now, link, &copy, out);
         }
     }
 
@@ -182,27 +199,49 @@ impl Node {
         };
         let direct = *header.from == **via;
         let (kind, from, left, ttl0) = (&header.kind, &header.from, *left, *ttl0);
-        let signal = voice::Signal { view, kind, from, username, room, left, ttl0, link, direct };
+        let verified = copy.verified;
+        let signal = voice::Signal { view, kind, from, username, room, left, ttl0, link, direct, verified };
         self.voice_signal(now, &signal, out);
     }
 
     /// A copy of a message that has been taken. It goes no further, unless an earlier copy came by so long a way that it
-    /// may have died near here while this one has more forwards left: see [`TTL_NEAR_END`].
-    fn copy_came(&mut self, now: Now, copy: &Arrival<'_>, best: u8, out: &mut Outbox) {
+    /// may have died near here while this one has more forwards left: see [`TTL_NEAR_END`]. It is not looked at whose it is,
+    /// but where that counts: a copy need not be what it seems to be a copy of.
+    fn copy_came(&mut self, now: Now, link: LinkId, mut copy: Arrival<'_>, best: u8, out: &mut Outbox) {
+        let header = copy.header;
+        let again = |copy: &Arrival<'_>| best < TTL_NEAR_END && copy.left > best && copy.left > 1;
+        // Others were faster; but only now is it its author who says so.
+        let says_so = *header.from == *copy.via && voice::is_signal(&header.kind);
+        if again(&copy) || says_so {
+            match self.who_said(now, link, copy.view, &header.from, out) {
+                Ok(signed) => copy.is_said_by(signed.as_ref()),
+                Err(cause) => return self.drop_message(&copy, cause, out),
+            }
+        }
         self.counters.duplicates += 1;
         if let Some(trace) = self.traces.get_mut(copy.number) {
             trace.copies += 1;
         }
-        if best < TTL_NEAR_END && copy.left > best && copy.left > 1 {
-            self.pass_on(now, copy, true, out);
+        if again(&copy) {
+            self.seen.raise(copy.number, copy.left);
+            self.pass_on(now, &copy, true, out);
         }
-        self.tell_dropped(copy.header, Some(&copy.via), DropCause::Duplicate, out);
+        self.tell_dropped(header, Some(&copy.via), DropCause::Duplicate, out);
+        if says_so {
+            self.signal_came(now, link, &copy, out);
+        }
+    }
+
+    /// Drops a message that is not to be believed.
+    fn drop_message(&mut self, copy: &Arrival<'_>, cause: DropCause, out: &mut Outbox) {
+        self.count_drop(cause);
+        self.tell_dropped(copy.header, Some(&copy.via), cause, out);
     }
 
     /// Passes a message on to every neighbour but the one it came from; a second time only to those that are ours,
     /// since an original ignores what it has seen.
     fn pass_on(&mut self, now: Now, copy: &Arrival<'_>, again: bool, out: &mut Outbox) {
-        let Arrival { view, header, via, number, left, ttl0 } = copy;
+        let Arrival { view, header, via, number, left, ttl0, .. } = copy;
         if self.neighbours.len() < 2 && self.neighbours.get(via).is_some() {
             return;
         }
@@ -286,8 +325,8 @@ impl Node {
     fn show(&mut self, view: &View<'_>, header: &Header<'_>, number: u64, kept: Kept, out: &mut Outbox) {
         let Some(room) = header.room.as_deref() else { return };
         let shown = self.is_shown(room);
-        let (received_at, hops, via) = (kept.received_at, kept.hops, kept.via.clone());
-        let mut for_event = shown.then(|| Kept { pos: 0, received_at, hops, via, frame: Box::default() });
+        let (received_at, hops, via, verified) = (kept.received_at, kept.hops, kept.via.clone(), kept.verified);
+        let mut for_event = shown.then(|| Kept { pos: 0, received_at, hops, via, verified, frame: Box::default() });
         let Some(pos) = self.keep(room, kept) else {
             if let Some(trace) = self.traces.get_mut(number) {
                 trace.dropped = Some(DropCause::TooManyRooms);
@@ -324,7 +363,7 @@ impl Node {
             hops: kept.hops,
             via: kept.via.as_deref(),
             encrypted: opened.encrypted,
-            verified: false,
+            verified: kept.verified,
             own: kept.via.is_none(),
             caught_up: false,
             meta: meta.as_deref(),

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{At, Crossing, Net};
+use crate::wire::identity::belongs_to_a_key;
 use crate::wire::limits;
 
 impl Net {
-    /// Holds what must be true of every network after every run: each message is shown at most once a node, never goes
-    /// back to where it first came from, keeps its `ttl`, and every table is within its bound.
+    /// Holds what must be true of every network after every run: each message is shown at most once a node, as verified if it
+    /// is of an author with a key and only then, never goes back to where it first came from, keeps its `ttl`, and every table
+    /// is within its bound.
     ///
     /// # Errors
     /// A sentence that says what does not hold, and where.
@@ -15,8 +17,13 @@ impl Net {
         for at in self.all() {
             let mut ids = BTreeSet::new();
             for message in self.events(at, "message") {
-                if !ids.insert(message["id"].as_str()) {
+                let verified = message["verified"] == true;
+                // An id is its author's own, if that can be proved.
+                if !ids.insert((message["id"].as_str(), verified.then(|| message["from"].as_str()))) {
                     return Err(format!("{at:?} showed {} twice", message["id"]));
+                }
+                if belongs_to_a_key(message["from"].as_str().unwrap_or_default()) != verified {
+                    return Err(format!("{at:?} showed {} as verified: {verified}", message["id"]));
                 }
                 if message["from"] == *self.at(at).id() {
                     return Err(format!("{at:?} showed its own {}", message["id"]));
@@ -57,6 +64,8 @@ impl Net {
         let held = self.at(at).held();
         let bounds = [
             ("seen ids", held.seen_ids, limits::MAX_SEEN),
+            ("authors", held.authors, limits::MAX_AUTHORS),
+            ("author intervals", held.author_intervals, limits::MAX_ALL_INTERVALS),
             ("history bytes", held.history_bytes, limits::MAX_HISTORY_BYTES),
             ("rooms", held.rooms, limits::MAX_ROOMS),
             ("traces", held.traces, limits::MAX_TRACES),

@@ -23,6 +23,7 @@ use crate::wire::limits;
 use crate::wire::message::{Ttl, View};
 use crate::wire::room_key::{RoomKey, Scheme};
 
+pub mod author;
 mod check;
 pub mod line;
 mod peer;

@@ -67,6 +67,14 @@ pub const QUEUE_CLOSE: Duration = Duration::from_secs(5);
 /// Message ids that are remembered, so that each message is taken once. At 2,000 new messages a second they last for
 /// the 2 minutes that the original remembers, below that for longer. Fewer where a fuzzer makes a node for each input.
 pub const MAX_SEEN: usize = if cfg!(fuzzing) { 1 << 12 } else { 1 << 18 };
+/// Authors whose signed messages are remembered by their counters: whoever was heard least lately is forgotten first.
+pub const MAX_AUTHORS: usize = 1 << 14;
+/// Epochs of an author: its own restarts without memory, of which there are few.
+pub const MAX_EPOCHS: usize = 4;
+/// Intervals of counters in an epoch: one, and one more for each message that was lost or is late. A guess.
+pub const MAX_INTERVALS: usize = 64;
+/// Intervals of all authors, of 16 bytes each.
+pub const MAX_ALL_INTERVALS: usize = 1 << 18;
 /// Messages that `trace` can tell about.
 pub const MAX_TRACES: usize = 4096;
 /// Rooms known at once.

@@ -286,7 +286,8 @@ fn a_full_disk_is_told_and_what_was_not_saved_is_saved_when_there_is_room() {
     let message = net.send(a, "the node goes on");
     net.settle();
     assert_eq!((net.shown(b, &message), net.shown(c, &message)), (1, 1));
-    assert_eq!(ok(&mut net, b, json!({ "cmd": "status" }))["queues"]["unsaved"], 2);
+    // Two blocks, and which counter of the author's was seen.
+    assert_eq!(ok(&mut net, b, json!({ "cmd": "status" }))["queues"]["unsaved"], 3);
     net.saves(b, true);
     net.settle();
     assert_eq!(ok(&mut net, b, json!({ "cmd": "status" }))["queues"]["unsaved"], 0);

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::Chaos;
 use crate::node::{Input, LinkId};
+use crate::sim::author;
 use crate::wire::room_key::{Bound, NONCE, Purpose, RoomKey, Scheme};
 use crate::wire::signed::Place;
 
@@ -26,6 +27,9 @@ impl Chaos<'_> {
         let id = format!("m{}", self.below(200));
         let which = self.below(20);
         let mut message = self.known(which, &id, &peer);
+        if message["voice"].is_object() || self.below(8) == 0 {
+            message = self.perhaps_signed(message);
+        }
         self.change(&mut message, 4);
         let mut body = message.to_string().into_bytes();
         match self.below(20) {
@@ -71,6 +75,15 @@ impl Chaos<'_> {
             17 => json!({ "type": "confirm", "id": id, "message": "m1" }),
             18 => json!({ "type": "confirmed", "id": id, "message": "m1", "taken": true }),
             _ => json!({ "type": "nick", "id": id, "username": "other" }),
+        }
+    }
+
+    /// The same message, or what its author has signed: with a place that is new, or not.
+    fn perhaps_signed(&mut self, message: Value) -> Value {
+        let place = Place { epoch: self.below(6) as u64, n: self.below(200) as u64 };
+        match self.below(4) {
+            0 => message,
+            n => author::sign(&author::author(&format!("peer{}", n + self.below(3))), place, &message),
         }
     }
 

@@ -77,7 +77,7 @@ fn keep(node: &mut Node, choices: &mut Choices<'_>) {
         message.to_string().into_bytes()
     };
     let via = (choices.below(2) == 0).then(|| "peer".into());
-    let kept = Kept { pos: 0, received_at: choices.number(), hops: 1, via, frame: frame.into() };
+    let kept = Kept { pos: 0, received_at: choices.number(), hops: 1, via, verified: false, frame: frame.into() };
     assert!(node.keep(in_room, kept).is_some());
 }
 

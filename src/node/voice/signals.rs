@@ -38,6 +38,8 @@ pub struct Signal<'a> {
     /// The link it came over, and whether that is its author's own.
     pub link: LinkId,
     pub direct: bool,
+    /// Whether its author has signed it.
+    pub verified: bool,
 }
 
 /// Whether messages of that type are signals of voice.
@@ -66,7 +68,9 @@ impl Ours {
 impl Node {
     /// A signal came: for the first time, or at last over its author's own link.
     pub(in crate::node) fn voice_signal(&mut self, now: Now, signal: &Signal<'_>, out: &mut Outbox) {
-        if self.defend(now, signal, out) {
+        // Level 2 signs what it says.
+        let unproven = signal.view.voice.is_some() && !signal.verified;
+        if unproven || self.defend(now, signal, out) {
             self.counters.voice_refused += 1;
             return;
         }
@@ -392,7 +396,7 @@ impl Node {
         let id = self.clock.uuid();
         let place = self.next_place(now);
         let stamp = self.clock.stamp(now);
-        let number = self.seen.insert(&id, MAX_TTL).ok()?;
+        let number = self.seen.insert(&id, Some(&own), MAX_TTL).ok()?;
         self.traces.begin(number, &own, 0, now.mono, stamp).copies = 0;
         let signal = VoiceSignal {
             id: &id,

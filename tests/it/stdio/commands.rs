@@ -1,6 +1,6 @@
 //! What each command answers, and what refuses it.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::raw::chat_with;
 use crate::support::{Node, RawPeer, fresh_id, line, list, number, text, texts};
@@ -169,14 +169,22 @@ fn send_tells_what_became_of_the_message() {
 }
 
 #[test]
-fn a_message_id_seen_from_others_is_not_sent_again() {
-    let mut node = Node::start(&[]);
-    let mut bob = RawPeer::dial(&node.addr(), BOB, "Bob");
-    let id = bob.say("mine");
-    node.hears("mine");
-    assert_eq!(node.ok(json!({ "cmd": "send", "text": "not mine", "message": id }))["duplicate"], true);
-    node.say("barrier");
-    assert_eq!(bob.all_until("barrier"), ["barrier"]);
+fn nobody_can_use_up_the_id_of_a_message_to_come() {
+    let mut alice = Node::named("Alice", &[]);
+    let mut carol = Node::named("Carol", &[]);
+    alice.link(&mut carol);
+    let mut bob = RawPeer::dial(&alice.addr(), BOB, "Bob");
+    let id = bob.say("taken");
+    alice.hears("taken");
+    carol.hears("taken");
+    assert_eq!(alice.ok(json!({ "cmd": "send", "text": "mine", "message": id }))["duplicate"], false);
+    let shown = carol.hears("mine");
+    assert_eq!((&shown["id"], &shown["verified"]), (&json!(id), &json!(true)));
+    // One's own, of the two.
+    let trace = alice.ok(json!({ "cmd": "trace", "message": id }));
+    assert_eq!((&trace["from"], &trace["via"]), (&json!(alice.id()), &Value::Null));
+    let trace = carol.ok(json!({ "cmd": "trace", "message": id }));
+    assert_eq!(trace["from"], alice.id(), "what is signed before what is not");
 }
 
 #[test]
@@ -231,6 +239,10 @@ fn a_level_2_peer_that_asks_is_told_what_was_taken() {
     let id = bob.say("there?");
     bob.send(&json!({ "id": fresh_id(), "type": "confirm", "message": id }));
     assert_eq!(bob.await_frame(&json!({ "type": "confirmed", "message": id }))["taken"], true);
+    let of_another = RawPeer::dial(&node.addr(), "10.0.0.9:5000", "Eve").say("mine");
+    node.hears("mine");
+    bob.send(&json!({ "id": fresh_id(), "type": "confirm", "message": of_another }));
+    assert_eq!(bob.await_frame(&json!({ "type": "confirmed", "message": of_another }))["taken"], false, "not Bob's");
     let unknown = fresh_id();
     bob.send(&json!({ "id": fresh_id(), "type": "confirm", "message": unknown }));
     assert_eq!(bob.await_frame(&json!({ "type": "confirmed", "message": unknown }))["taken"], false);

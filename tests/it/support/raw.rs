@@ -5,8 +5,10 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use p2p_chat::sim::author;
 use p2p_chat::wire::identity::Identity;
 use p2p_chat::wire::noise::{Handshake, Keys, MAGIC, MAX_PLAIN, Session};
+use p2p_chat::wire::signed::Place;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 use socket2::{Domain, SockRef, Socket, Type};
@@ -26,6 +28,9 @@ pub struct RawPeer {
     username: String,
     /// At level 2, once the handshake is done.
     session: Option<Session>,
+    /// Signs what it says at level 2, and how much it has signed.
+    identity: Option<[u8; 32]>,
+    signed: u64,
     /// What has come and was opened, and not been read yet.
     plain: Vec<u8>,
     /// Whether it answers pings (level 2).
@@ -38,6 +43,7 @@ pub struct Secrets {
     pub id: String,
     /// What it brings to handshakes.
     pub keys: Keys,
+    identity: [u8; 32],
     ephemeral: [u8; 32],
 }
 
@@ -49,9 +55,9 @@ impl Secrets {
 
     /// The holder of that identity.
     pub fn with(identity: [u8; 32]) -> Self {
-        let identity = Identity::new(&identity);
-        let keys = Keys::new(&identity, fresh_secret(), None);
-        Self { id: identity.id().to_string(), keys, ephemeral: fresh_secret() }
+        let it = Identity::new(&identity);
+        let keys = Keys::new(&it, fresh_secret(), None);
+        Self { id: it.id().to_string(), keys, identity, ephemeral: fresh_secret() }
     }
 }
 
@@ -74,7 +80,8 @@ impl RawPeer {
         stream.set_nodelay(true).expect("a socket");
         let (id, username) = (String::new(), String::new());
         let (session, plain) = (None, Vec::new());
-        Self { stream, hello: Value::Null, id, username, session, plain, answers_pings: true }
+        let (hello, identity, signed) = (Value::Null, None, 0);
+        Self { stream, hello, id, username, session, identity, signed, plain, answers_pings: true }
     }
 
     /// Connects and shakes hands as the original does. `from` is its node id.
@@ -138,6 +145,7 @@ impl RawPeer {
             self.send_bytes(&out);
             if let Some(proven) = done {
                 self.session = Some(proven.session);
+                self.identity = Some(secrets.identity);
                 return self.open(input);
             }
         }
@@ -220,11 +228,22 @@ impl RawPeer {
         self.stream.write_all(&records).is_ok()
     }
 
-    /// Says something in a room, as the original does. Gives the message's id.
+    /// A message of its own, signed: with the next place that it has not used.
+    #[track_caller]
+    pub fn sign(&mut self, message: &Value) -> Value {
+        self.signed += 1;
+        let identity = Identity::new(&self.identity.expect("it speaks level 2"));
+        author::sign(&identity, Place { epoch: 1, n: self.signed }, message)
+    }
+
+    /// Says something in a room, as the original does, or signed at level 2. Gives the message's id.
     #[track_caller]
     pub fn say_in(&mut self, room: &str, msg: &str) -> String {
         let mut chat = chat(&self.id, room, msg);
         chat["username"] = json!(self.username);
+        if self.identity.is_some() {
+            chat = self.sign(&chat);
+        }
         self.send(&chat);
         text(&chat, "id")
     }

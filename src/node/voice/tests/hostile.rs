@@ -180,15 +180,21 @@ fn replays_of_sealed_voice_from_the_true_address_are_dropped() {
     assert!(run(false) == run(true));
 }
 
-/// Joins that all name one victim.
-fn forged_join(n: usize, victim: &SocketAddr, room: &str) -> Value {
+/// Joins that all name one victim. On level 2 their authors sign them: who is an author is up to anybody.
+fn forged_join(net: &mut Net, n: usize, victim: &SocketAddr, room: &str) -> Value {
     let mut join = json!({ "type": "voice_join", "id": format!("f{n}"), "from": format!("m{}", n % 5000), "username": "m",
         "room": room, "udp_host": victim.ip().to_string(), "udp_port": 1 + n % 60_000, "ttl": 5, "ts": "" });
     if !n.is_multiple_of(3) {
         let session = format!("{:016x}", (n as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
         join["voice"] = json!({ "session": session, "codecs": ["opus"], "muted": false });
+        join = net.signed(&format!("m{}", n % 5000), &join);
     }
     join
+}
+
+fn unsigned(mut message: Value) -> Value {
+    message.as_object_mut().expect("an object").remove("sig");
+    message
 }
 
 #[test]
@@ -201,10 +207,15 @@ fn however_many_joins_are_forged_less_than_4_kib_reaches_a_victim() {
         let loud = words(0)[20];
         for n in 0..10_000 {
             // Rooms fill up; so members leave again, and the nodes themselves leave and join.
-            net.say(relay, nodes[1], &forged_join(n, &victim, if n % 7 == 0 { "other" } else { "general" }));
+            let join = forged_join(&mut net, n, &victim, if n % 7 == 0 { "other" } else { "general" });
+            net.say(relay, nodes[1], &join);
             if n % 3 == 0 {
-                let mut leave = forged_join(n.saturating_sub(20), &victim, "general");
+                let m = n.saturating_sub(20);
+                let mut leave = forged_join(&mut net, m, &victim, "general");
                 (leave["type"], leave["id"]) = (json!("voice_leave"), json!(format!("l{n}")));
+                if leave["voice"].is_object() {
+                    leave = net.signed(&format!("m{}", m % 5000), &unsigned(leave));
+                }
                 net.say(relay, nodes[1], &leave);
             }
             if n % 100 == 0 {
@@ -238,8 +249,7 @@ fn forged_joins_keep_nobody_from_being_heard() {
     // Of a neighbour, and of a node two hops away that is not in voice yet.
     for n in 0..40 {
         let victim = crate::sim::addr_of(nodes[1 + n % 2]);
-        let mut join = forged_join(3 * n + 1, &victim, "general");
-        join["from"] = json!(format!("m{n}"));
+        let join = forged_join(&mut net, 3 * n + 1, &victim, "general");
         net.say(relay, nodes[0], &join);
     }
     net.run_for(Duration::from_secs(30));
@@ -369,32 +379,45 @@ fn forged_joins_and_leaves_of_who_is_heard_change_nothing_that_is_heard() {
 }
 
 #[test]
-fn who_is_said_to_have_left_says_that_it_is_there() {
+fn a_leave_that_its_member_did_not_sign_is_none() {
     let (mut net, nodes, relay, between) = with_relay(8);
     let session = session_of(&net, nodes[0]);
-    net.say(relay, between, &signal(&net, nodes[0], "voice_leave", 1, Some(session)));
+    let leave = signal(&net, nodes[0], "voice_leave", 1, Some(session));
+    net.say(relay, between, &leave);
+    let mut signed = net.signed("thief", &leave);
+    signed["id"] = json!("x2");
+    signed["from"] = leave["from"].clone();
+    net.say(relay, between, &signed);
     idle(&mut net, &nodes, 50);
     let id = net.at(nodes[0]).id().to_owned();
-    assert_eq!((count(&net, nodes[1], "voice_joined", &id), count(&net, nodes[1], "voice_left", &id)), (2, 1));
-    assert_ne!(session_of(&net, nodes[0]), session, "the old one is spoilt");
-    assert_heard(words(0).as_flattened(), &say_words(&mut net, &nodes, &[0])[1], "within a second");
+    assert_eq!((count(&net, nodes[1], "voice_joined", &id), count(&net, nodes[1], "voice_left", &id)), (1, 0));
+    assert_eq!(session_of(&net, nodes[0]), session);
+    let dropped = &counters(&mut net, between)["dropped"];
+    assert_eq!((&dropped["forged"], &dropped["bad_signature"]), (&json!(1), &json!(1)));
+    let leave = net.signed_as(nodes[0], &signal(&net, nodes[0], "voice_leave", 3, Some(session)));
+    net.say(relay, between, &leave);
+    net.run_for(ms(50));
+    assert_eq!(count(&net, nodes[1], "voice_left", &id), 1, "one that is signed counts");
 }
 
 #[test]
 fn whose_session_is_taken_by_another_takes_a_new_one() {
     let (mut net, nodes, relay, between) = with_relay(9);
     let session = session_of(&net, nodes[0]);
-    let mut stolen = signal(&net, nodes[0], "voice_join", 1, Some(session));
-    stolen["from"] = json!("thief");
-    net.say(relay, between, &stolen);
+    let steal = |net: &mut Net, n: usize| {
+        let session = session_of(net, nodes[0]);
+        let stolen = signal(net, nodes[0], "voice_join", n, Some(session));
+        let stolen = net.signed("thief", &stolen);
+        net.say(relay, between, &stolen);
+    };
+    steal(&mut net, 1);
     idle(&mut net, &nodes, 200);
     assert_ne!(session_of(&net, nodes[0]), session);
     assert_heard(words(0).as_flattened(), &say_words(&mut net, &nodes, &[0])[1], "soon after");
     // However often it is tried, what goes out in defence has a rate.
     let before = net.crossings().len();
     for n in 0..1000 {
-        let session = session_of(&net, nodes[0]);
-        net.say(relay, between, &signal(&net, nodes[0], "voice_leave", 10 + n, Some(session)));
+        steal(&mut net, 10 + n);
         net.run_for(ms(10));
     }
     let joins =
@@ -410,6 +433,7 @@ fn a_claim_on_who_has_vanished_is_believed_then() {
     net.cut(nodes[0], between);
     let mut again = signal(&net, nodes[0], "voice_join", 1, Some(0xABCD));
     again["voice"]["muted"] = json!(true);
+    let again = net.signed_as(nodes[0], &again);
     net.say(relay, between, &again);
     idle(&mut net, &nodes[1..], 50);
     let id = net.at(nodes[0]).id().to_owned();
@@ -451,6 +475,7 @@ fn a_full_call_is_taken_whole() {
             if ours {
                 join["voice"] =
                     json!({ "session": format!("{:016x}", u64::from(n) + 1), "codecs": ["opus"], "muted": false });
+                join = net.signed(&format!("m{n}"), &join);
             }
             net.say(relay, node, &join);
         }

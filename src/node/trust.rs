@@ -1,0 +1,73 @@
+//! Whom the node believes: signatures and recorded messages.
+//!
+//! A message is looked at before its id is taken as seen, and before it is passed on: what is not its author's goes no further
+//! than this node. So who is linked with a node of ours is blamed for what it passes on, if it must have looked at it, too.
+//!
+//! | message | what becomes of it |
+//! |---|---|
+//! | signed by the key that `from` is made of | believed |
+//! | signed otherwise | dropped, `bad_signature`; a strike against the link if it is of level 2 |
+//! | signed, and seen before by its counter | dropped, `replayed`: a relay may have been in good faith |
+//! | not signed, in the name of a key | dropped, `forged` |
+//! | not signed, in any other name | passed on and shown, `verified` false: as level 1 is |
+
+use super::{LinkId, Node, Now, Outbox, State, Table};
+use crate::api::event::DropCause;
+use crate::gossip::replay::{Replay, Window};
+use crate::wire::identity::belongs_to_a_key;
+use crate::wire::message::View;
+use crate::wire::signed::{self, Signed};
+
+impl Node {
+    /// Looks who has said a message, if it says so itself; `None`: it does not. A wrong signature is a strike against the link
+    /// that it came over, unless that is of level 1, where nobody looks.
+    pub(super) fn who_said(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        view: &View<'_>,
+        from: &str,
+        out: &mut Outbox,
+    ) -> Result<Option<Signed>, DropCause> {
+        if !signed::claims(view) {
+            return if belongs_to_a_key(from) { Err(DropCause::Forged) } else { Ok(None) };
+        }
+        match signed::verify(view) {
+            Ok(signed) => Ok(Some(signed)),
+            Err(bad) => {
+                let peer = self.links.get(&link).and_then(|link| link.peer.as_ref());
+                if peer.is_some_and(|peer| peer.level >= 2) {
+                    self.strike(now, link, &format!("it passed on a message that is not to be believed: {bad}"), out);
+                }
+                Err(DropCause::BadSignature)
+            }
+        }
+    }
+
+    /// Takes a signed message's place. False if it has been taken before. Nobody but this node signs with its key, so what it
+    /// has said itself, and remembers no more, is a recording as well.
+    pub(super) fn take_place(&mut self, from: &str, signed: &Signed, out: &mut Outbox) -> bool {
+        if *from == *self.id || !self.replay.take(from, signed.place) {
+            return false;
+        }
+        if self.has_state() {
+            let row = self.replay.window(from).map(Window::to_bytes);
+            self.store(Table::Replay, from, row, out);
+        }
+        while let Some(forgotten) = self.replay.forget_one() {
+            self.store(Table::Replay, &forgotten, None, out);
+        }
+        true
+    }
+}
+
+/// What earlier runs remember of authors. A row that can't be read is left out: its author is met anew.
+pub fn remembered(state: Option<&State>) -> Replay {
+    let mut replay = Replay::default();
+    for (author, row) in state.into_iter().flat_map(|state| state.rows(Table::Replay)) {
+        if let Some(window) = Window::from_bytes(row) {
+            replay.add(author.into(), window);
+        }
+    }
+    replay
+}
