@@ -9,7 +9,9 @@ use p2p_chat::voice::redundancy::Redundancy;
 use p2p_chat::voice::speaker::Speaker;
 use p2p_chat::voice::talker::Talker;
 use p2p_chat::voice::{CHUNK, CHUNK_TIME, Chunk, Codec, FRAME, FRAME_TIME, Frame, Pace, Packet};
-use p2p_chat::wire::datagram::{self, Datagram, Voice};
+use p2p_chat::wire::datagram::inside::{read_voice, write_voice};
+use p2p_chat::wire::datagram::sealed::{self, Key};
+use p2p_chat::wire::datagram::{Datagram, Inside, Sealer};
 
 use crate::speech::Speech;
 use crate::table::{Reach, Table, quantile};
@@ -34,8 +36,11 @@ pub fn measure(speech: &[Speech], table: &mut Table) {
     table.note("a frame; the encoder alone", &format!("{encode:.0} µs; {bare:.0} µs"));
 
     let (clean, lossy) = (datagrams(&frames, Redundancy::None, 0), datagrams(&frames, Redundancy::Two, 10));
-    let payloads: Vec<Vec<u8>> =
-        clean.iter().flatten().filter_map(|it| packet_of(it, |packet| packet.payload.to_vec())).collect();
+    let payloads: Vec<Vec<u8>> = clean
+        .iter()
+        .flatten()
+        .filter_map(|it| packet_of(&Key::new(&KEY), it, |packet| packet.payload.to_vec()))
+        .collect();
     let [one, bad, bare] = in_turn([&mut || hear(&[&clean]), &mut || hear(&[&lossy]), &mut || decode_bare(&payloads)]);
     table.row("a received speaker, from datagram to mix; of a core", percent(one), Reach::AtMost(0.1), show);
     table.note("a frame; the decoder alone", &format!("{one:.1} µs; {bare:.1} µs"));
@@ -84,12 +89,12 @@ fn frames(speech: &[Speech]) -> Vec<Frame> {
 
 fn talk(frames: &[Frame]) {
     let Ok(mut talker) = Talker::new() else { panic!("no codec") };
-    let mut bytes = Vec::new();
+    let (mut bytes, mut sealer) = (Vec::new(), sealer());
     for frame in frames {
         let speaking = talker.take(Some(frame), true).speaking;
         if let Some(packet) = talker.packet(Redundancy::Two) {
             bytes.clear();
-            Voice::write(1, &packet, speaking, None, &mut bytes);
+            sealer.seal(|inside| write_voice(&packet, speaking, inside), &mut bytes);
             black_box(&bytes);
         }
     }
@@ -103,37 +108,47 @@ fn encode_bare(frames: &[Frame]) {
     }
 }
 
+/// The session's key.
+const KEY: [u8; sealed::KEY] = [7; sealed::KEY];
+
 /// A datagram a frame, or none.
 type Datagrams = Vec<Option<Vec<u8>>>;
 
 /// What a talker sends of some frames; one of `lost` is missing.
 fn datagrams(frames: &[Frame], repeats: Redundancy, lost: usize) -> Datagrams {
     let Ok(mut talker) = Talker::new() else { panic!("no codec") };
+    let mut sealer = sealer();
     let datagram = |(n, frame): (usize, &Frame)| {
         let speaking = talker.take(Some(frame), true).speaking;
         let packet = talker.packet(repeats).filter(|_| lost == 0 || n % lost != 3)?;
         let mut bytes = Vec::new();
-        Voice::write(1, &packet, speaking, None, &mut bytes);
+        sealer.seal(|inside| write_voice(&packet, speaking, inside), &mut bytes);
         Some(bytes)
     };
     frames.iter().enumerate().map(datagram).collect()
 }
 
-fn packet_of<R>(bytes: &[u8], take: impl FnOnce(&Packet<'_>) -> R) -> Option<R> {
-    let Ok(Datagram::Voice(voice)) = Datagram::parse(bytes) else { return None };
-    let body = voice.open(std::iter::empty())?;
-    datagram::read_body(&body, voice.counter).ok().map(|packet| take(&packet))
+fn sealer() -> Sealer {
+    Sealer::new("talker", "room", &KEY)
+}
+
+fn packet_of<R>(key: &Key, bytes: &[u8], take: impl FnOnce(&Packet<'_>) -> R) -> Option<R> {
+    let Ok(Datagram::Sealed(sealed)) = Datagram::parse(bytes) else { return None };
+    let inside = sealed.open(key)?;
+    let Ok(Inside::Voice(voice)) = Inside::parse(&inside) else { return None };
+    read_voice(voice).ok().map(|packet| take(&packet))
 }
 
 /// All that is done for voices that are received: read, decoded in their time, mixed.
 fn hear(voices: &[&Datagrams]) {
+    let key = Key::new(&KEY);
     let mut speakers: Vec<Speaker> = voices.iter().map(|_| Speaker::new(Pace::Clock)).collect();
     let mut mixer = Mixer::new();
     let mut now = Instant::now();
     for at in 0..FRAMES {
         for (speaker, voice) in speakers.iter_mut().zip(voices) {
             if let Some(bytes) = voice.get(at).and_then(Option::as_ref) {
-                packet_of(bytes, |packet| speaker.receive(now, packet));
+                packet_of(&key, bytes, |packet| speaker.receive(now, packet));
             }
         }
         for _ in 0..CHUNKS_A_FRAME {

@@ -522,6 +522,8 @@ pub enum WarningCode {
     WeakKey,
     /// An address is banned for a while.
     Banned,
+    /// A member's voice can't be opened: most likely its passphrase of the room is another.
+    VoiceKey,
     /// Others can read or change what is in the state folder.
     StatePermissions,
 }

@@ -18,7 +18,9 @@ use crate::voice::redundancy::{Chooser, Redundancy};
 use crate::voice::speaker::Speaker;
 use crate::voice::talker::Talker;
 use crate::voice::{CHUNK, CHUNK_TIME, Codec, FRAME, FRAME_TIME, Figures, Frame, MAX_REPEATS, Pace, Packet, compare};
-use crate::wire::datagram::{self, Datagram, Original, Voice, cut};
+use crate::wire::datagram::inside::{read_voice, write_report, write_voice};
+use crate::wire::datagram::sealed::{self, Key};
+use crate::wire::datagram::{Datagram, Inside, Original, Sealer, cut};
 use crate::wire::limits::VOICE_SIGN_OF_LIFE;
 
 /// What a call is like.
@@ -115,9 +117,9 @@ const SAMPLES_A_MS: f64 = 16.0;
 const OPUS_MS: f64 = 6.5;
 /// Spreads seeds over when playback asks: 2^64 over the golden ratio.
 const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-/// Sessions of the two: any.
-const TALKER: u64 = 1;
-const LISTENER: u64 = 2;
+/// The keys of the two: any.
+const TALKER: [u8; sealed::KEY] = [7; sealed::KEY];
+const LISTENER: [u8; sealed::KEY] = [8; sealed::KEY];
 /// The first sequence number of level 1: any.
 const FIRST_SEQUENCE: u64 = 1000;
 
@@ -135,6 +137,10 @@ struct Call<'a> {
     setup: &'a Setup,
     start: Instant,
     talker: Talker,
+    /// Seal what the talker sends, and the listener.
+    sealer: Sealer,
+    listener: Sealer,
+    keys: (Key, Key),
     chooser: Chooser,
     speaker: Speaker,
     mixer: Mixer,
@@ -174,6 +180,9 @@ impl<'a> Call<'a> {
             setup,
             start,
             talker: Talker::new()?,
+            sealer: Sealer::new("talker", "room", &TALKER),
+            listener: Sealer::new("listener", "room", &LISTENER),
+            keys: (Key::new(&TALKER), Key::new(&LISTENER)),
             chooser: Chooser::new(),
             speaker: Speaker::new(pace),
             mixer: Mixer::new(),
@@ -247,7 +256,7 @@ impl<'a> Call<'a> {
         // The first packet may come well after the first frame.
         self.first.get_or_insert(packet.frame + 1 - self.next);
         let mut bytes = Vec::new();
-        Voice::write(TALKER, &packet, turn.speaking, None, &mut bytes);
+        self.sealer.seal(|inside| write_voice(&packet, turn.speaking, inside), &mut bytes);
         self.send(now, bytes);
     }
 
@@ -272,7 +281,7 @@ impl<'a> Call<'a> {
     fn report(&mut self, now: Duration) {
         let Some(report) = self.speaker.report() else { return };
         let mut bytes = Vec::new();
-        datagram::write_report(LISTENER, TALKER, report, &mut bytes);
+        self.listener.seal(|inside| write_report(self.sealer.session(), report, inside), &mut bytes);
         for arrival in self.back.send(now).into_iter().flatten() {
             self.order += 1;
             self.arrivals.push(Reverse((arrival, self.order, To::Talker, bytes.clone())));
@@ -309,9 +318,11 @@ impl<'a> Call<'a> {
         let Some(Reverse((_, _, to, bytes))) = self.arrivals.pop() else { return };
         let now = self.listeners(at);
         match (to, Datagram::parse(&bytes)) {
-            (To::Listener, Ok(Datagram::Voice(voice))) => {
-                let body = voice.open(std::iter::empty());
-                if let Some(Ok(packet)) = body.as_deref().map(|body| datagram::read_body(body, voice.counter)) {
+            (To::Listener, Ok(Datagram::Sealed(sealed))) => {
+                let inside = sealed.open(&self.keys.0);
+                if let Some(Ok(Inside::Voice(voice))) = inside.as_deref().map(Inside::parse)
+                    && let Ok(packet) = read_voice(voice)
+                {
                     self.speaker.receive(now, &packet);
                 }
             }
@@ -322,7 +333,12 @@ impl<'a> Call<'a> {
                 let packet = Packet { counter: number, frame: number, codec: Codec::Pcm, payload, repeats };
                 self.speaker.receive(now, &packet);
             }
-            (To::Talker, Ok(Datagram::Report { report, .. })) => self.chooser.reported(report),
+            (To::Talker, Ok(Datagram::Sealed(sealed))) => {
+                let inside = sealed.open(&self.keys.1);
+                if let Some(Ok(Inside::Report { report, .. })) = inside.as_deref().map(Inside::parse) {
+                    self.chooser.reported(report);
+                }
+            }
             _ => {}
         }
     }

@@ -78,7 +78,7 @@ impl Node {
             Command::Connect(args) => self.connect(now, &args, out),
             Command::Send(args) => check_send(args).map(|args| What::Send(Box::new(args))),
             Command::Wait(args) => self.wait(client, args, after, is_async).map(What::Wait),
-            Command::Key(args) => match self.key(args, out) {
+            Command::Key(args) => match self.key(now, args, out) {
                 Ok(Ok(done)) => return self.reply(now, client, &head, Ok(&done), out),
                 Ok(Err((job, room, scheme))) => Ok(What::Key { job, room, scheme }),
                 Err(error) => Err(error),

@@ -74,13 +74,16 @@ impl Node {
     #[allow(clippy::type_complexity, reason = "done, or not yet")]
     pub(super) fn key(
         &mut self,
+        now: Now,
         args: KeyArgs,
         out: &mut Outbox,
     ) -> Result<Result<result::Keyed, (JobId, String, Scheme)>, ApiError> {
         let room = args.room.map_or_else(|| self.room.clone(), String::from);
         let Some(passphrase) = args.passphrase else {
-            self.keys.remove(&room);
             self.jobs.retain(|_, it| *it != room);
+            if self.keys.remove(&room).is_some() {
+                self.voice_rekeyed(now, &room, out);
+            }
             return Ok(Ok(result::Keyed { room, encrypted: false, scheme: None }));
         };
         if passphrase.is_empty() {
@@ -111,6 +114,7 @@ impl Node {
         if weak {
             self.warn_of_weak_key(now, &room, out);
         }
+        self.voice_rekeyed(now, &room, out);
         self.stirred = true;
     }
 

@@ -156,9 +156,18 @@ pub struct VoiceSignal<'a> {
 /// What a signal of voice says beyond the original's.
 #[derive(Debug, Serialize)]
 pub struct Voice<'a> {
-    /// 8 random bytes, as 16 hexadecimal digits, that stand for this member in this room until it leaves: the datagrams of
-    /// level 2 bear it.
+    /// 8 bytes, as 16 hexadecimal digits, that stand for this member in this room until it leaves or the room's key changes:
+    /// the datagrams of level 2 bear them.
     pub session: &'a str,
+    /// In a join: the session's key, in base64, in a room without a key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<&'a str>,
+    /// The same, sealed with the room's key, in the strong scheme.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sealed_key: Option<&'a str>,
+    /// The same in the original's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encrypted_key: Option<&'a str>,
     /// What we decode, beside PCM.
     pub codecs: &'a [&'a str],
     /// Whether we are muted.

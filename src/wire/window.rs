@@ -53,6 +53,16 @@ impl Window {
         true
     }
 
+    /// Takes all numbers below one that has come, whether they have or not.
+    pub fn close_below(&mut self, number: u64) {
+        for n in number.saturating_sub(WINDOW)..number {
+            // Above the window they stay as they are: then this one has not come.
+            if n < self.next && self.next - n <= WINDOW {
+                self.word_mut(n).into_iter().for_each(|word| *word |= bit(n));
+            }
+        }
+    }
+
     fn word(&self, number: u64) -> u64 {
         self.came.get(place(number)).copied().unwrap_or_default()
     }
@@ -123,6 +133,16 @@ mod tests {
             assert!(!window.take(n), "{n}");
         }
         assert!(window.is_new(5 * WINDOW) && !window.is_new(4 * WINDOW - 1));
+    }
+
+    #[test]
+    fn what_is_below_can_be_closed() {
+        let mut window = Window::default();
+        assert!(window.take(5000) && window.take(5003) && window.is_new(4999) && window.is_new(5001));
+        window.close_below(5002);
+        assert!(
+            (0..5002).all(|n| !window.is_new(n)) && window.is_new(5002) && !window.is_new(5003) && window.is_new(5004)
+        );
     }
 
     #[test]

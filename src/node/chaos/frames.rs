@@ -62,8 +62,11 @@ impl Chaos<'_> {
             }
             6 => json!({ "type": "voice_mute_status", "id": id, "from": peer, "room": "general", "muted": true }),
             7 => json!({ "type": "voice_leave", "id": id, "from": peer, "username": "p", "room": "general", "ttl": 5 }),
-            8 | 9 => self.voice_signal("voice_join", id, peer),
+            8 if self.below(2) > 0 => self.signed_signal(),
+            8 => self.voice_signal("voice_join", id, peer),
+            9 => self.signed_signal(),
             10 => self.voice_signal("voice_join", id, &format!("far{id}")),
+            11 if self.below(4) > 0 => self.signed_signal(),
             11 => self.voice_signal("voice_leave", id, peer),
             12 => self.voice_signal("voice_mute_status", id, peer),
             13 => json!({ "type": "peer_list", "id": id, "from": peer, "peers": [] }),
@@ -101,12 +104,22 @@ impl Chaos<'_> {
             "room": self.pick(&["general", "general", "lounge"]), "udp_host": self.pick(&hosts),
             "udp_port": self.pick(&[0, 7, 6000, 65_535, 65_536]), "muted": self.below(2) == 0, "ttl": 1 + self.below(32),
             "ttl0": 32, "ts": "t" });
-        if self.below(3) > 0 {
-            let session = self.session();
-            signal["voice"] = json!({ "session": format!("{session:016x}"),
-                "codecs": if self.below(3) == 0 { json!([]) } else { json!(["opus", 7]) }, "muted": self.below(2) == 0 });
+        if self.below(3) == 0 {
+            signal["voice"] = json!({ "session": "0000000000000007", "codecs": ["opus"], "muted": self.below(2) == 0 });
         }
         signal
+    }
+
+    /// A signal of a member of level 2, which it has signed.
+    fn signed_signal(&mut self) -> Value {
+        let addr = self.address();
+        let (which, kind, key) = (self.below(self.members.len()), self.below(12), self.below(3) as u8);
+        let Some(member) = self.members.get_mut(which) else { return Value::Null };
+        member.addr = addr;
+        if kind == 5 {
+            member.begin_anew(key);
+        }
+        member.signal(["voice_leave", "voice_mute_status"].get(kind).copied().unwrap_or("voice_join"))
     }
 
     /// Once in so many times, one field is given a value that it may not expect.

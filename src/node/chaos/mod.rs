@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::voice::testing::Member;
 use super::*;
 use crate::api::command::COMMANDS;
 use crate::voice::CHUNK;
@@ -46,6 +47,8 @@ pub struct Chaos<'c> {
     opening: bool,
     /// Datagrams that it has sent: to be thrown back.
     thrown: Vec<Vec<u8>>,
+    /// Members of level 2, who sign what they say.
+    members: Vec<Member>,
     /// How often 5 ms were played.
     played: u64,
     line: u64,
@@ -141,6 +144,7 @@ impl<'c> Chaos<'c> {
             lists: Vec::new(),
             opening: false,
             thrown: Vec::new(),
+            members: (0..6).map(|n| Member::new(n, "general", ([10, 0, 0, n as u8], 6000).into())).collect(),
             played: 0,
             line: 0,
             replies: BTreeMap::new(),

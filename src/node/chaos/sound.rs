@@ -7,6 +7,7 @@ use super::Chaos;
 use crate::node::Input;
 use crate::voice::{Codec, FRAME, Packet, Report};
 use crate::wire::datagram;
+use crate::wire::datagram::inside::{write_challenge, write_echo, write_members, write_report};
 
 impl Chaos<'_> {
     /// What sound and datagrams bring.
@@ -34,20 +35,14 @@ impl Chaos<'_> {
             }
             4 if self.below(10) == 0 => self.handle(Input::MicEnded),
             _ => {
-                let (from, bytes) = (self.address(), self.datagram());
+                let (from, bytes) = self.datagram();
+                let from = if self.below(3) == 0 { self.address() } else { from };
                 self.handle(Input::Datagram { from, bytes: &bytes });
             }
         }
     }
 
-    /// A session: most of the time one that is known.
-    pub(super) fn session(&mut self) -> u64 {
-        let known = self.node.voice.sessions();
-        let other = self.below(8) as u64;
-        self.pick(&known).filter(|_| other > 1).unwrap_or(other)
-    }
-
-    fn address(&mut self) -> SocketAddr {
+    pub(super) fn address(&mut self) -> SocketAddr {
         match self.below(6) {
             0 => SocketAddr::from(([0, 0, 0, 0, 0, 0xffff, 0x0a00, 1], 7)),
             1 => SocketAddr::from(([0xfe80, 0, 0, 0, 0, 0, 0, 1], 6000)),
@@ -56,32 +51,40 @@ impl Chaos<'_> {
     }
 
     /// A datagram: of any kind, from a member as often as not; or one that it has sent itself; and some are damaged.
-    fn datagram(&mut self) -> Vec<u8> {
+    fn datagram(&mut self) -> (SocketAddr, Vec<u8>) {
         let mut bytes = Vec::new();
-        let (a, b, number) = (self.session(), self.session(), self.choices.number());
-        let own = self.node.voice.sessions().first().copied().unwrap_or_default();
+        let known: Vec<usize> = (0..self.members.len())
+            .filter(|n| self.members.get(*n).is_some_and(|it| self.node.voice.roster.get(it.id()).is_some()))
+            .collect();
+        let any = self.below(self.members.len());
+        let which = if self.below(8) > 1 { self.pick(&known).unwrap_or(any) } else { any };
+        let number = self.choices.number();
+        let own = self.node.voice.own_session().unwrap_or_default();
+        let to = if number % 4 > 0 { own } else { number };
         let id = format!("peer{}", self.below(6));
-        match self.below(8) {
-            0 => datagram::write_challenge(a, own, number, &mut bytes),
-            1 => datagram::write_echo(a, number, &mut bytes),
+        let counter = if self.below(9) == 0 { number } else { self.now.as_millis() as u64 / 20 };
+        let nonces = self.thrown.iter().filter_map(|bytes| self.node.voice.nonce_of(bytes));
+        let nonce = nonces.last().filter(|_| !number.is_multiple_of(3)).unwrap_or(number);
+        let kind = self.below(8);
+        let Some(member) = self.members.get_mut(which) else { return (self.address(), bytes) };
+        let from = member.addr;
+        match kind {
+            0 => bytes = member.datagram(|out| write_challenge(to, number, out)),
+            1 => bytes = member.datagram(|out| write_echo(nonce, out)),
             2 => {
                 let [expected, lost, bursts] = [0, 16, 32].map(|shift| (number >> shift) as u16);
-                datagram::write_report(
-                    a,
-                    if number % 4 > 0 { own } else { b },
-                    Report { expected, lost, bursts },
-                    &mut bytes,
-                );
+                bytes = member.datagram(|out| write_report(to, Report { expected, lost, bursts }, out));
             }
-            3 => datagram::write_members(a, (0..number % 18).map(|n| ((number >> n) as u8, &*id)), &mut bytes),
+            3 => {
+                let known = (0..number % 18).map(|n| ((number >> n) as u8, &*id));
+                bytes = member.datagram(|out| write_members(known, out));
+            }
             4 | 5 => {
                 let payload: Vec<u8> =
                     (0..number % 80).map(|n| if n == 0 { 9 << 3 } else { (number >> (n % 50)) as u8 }).collect();
                 let payload = if number.is_multiple_of(5) { vec![7; 640] } else { payload };
                 let codec = if payload.len() == 640 { Codec::Pcm } else { Codec::Opus };
-                let counter = if self.below(9) == 0 { number } else { self.now.as_millis() as u64 / 20 };
-                let packet = Packet { counter, frame: counter, codec, payload: &payload, repeats: [None; 2] };
-                datagram::Voice::write(a, &packet, number.is_multiple_of(3), None, &mut bytes);
+                bytes = member.voice(&Packet { counter, frame: counter, codec, payload: &payload, repeats: [None; 2] });
             }
             6 => {
                 let sequence = if self.below(9) == 0 { u32::MAX } else { self.now.as_millis() as u32 / 20 };
@@ -100,11 +103,6 @@ impl Chaos<'_> {
             }
             _ => {}
         }
-        // What is echoed for us answers a challenge that went out, if it is changed to an echo.
-        if bytes.first() == Some(&2) && self.below(2) == 0 && bytes.len() == datagram::CHALLENGE {
-            let (to, nonce) = (bytes[9..17].to_vec(), bytes[17..].to_vec());
-            bytes = [&[3][..], &to, &nonce].concat();
-        }
-        bytes
+        (from, bytes)
     }
 }

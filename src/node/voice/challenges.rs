@@ -92,7 +92,7 @@ pub fn plain(addr: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::datagram::CHALLENGE;
+    use crate::wire::datagram::inside::CHALLENGE;
 
     /// Bytes of IP and UDP before a datagram.
     const HEADERS: (usize, usize) = (28, 48);

@@ -81,7 +81,10 @@ impl Node {
                     return Some(pending);
                 }
                 Some(Some(Ok(opened))) => Ok(self.joined_voice(now, &room, join.args.muted, opened, out)),
-                Some(Some(Err(why))) => refuse(ErrorCode::DeviceFailed, why),
+                Some(Some(Err(why))) => Err(ApiError {
+                    retryable: self.may_open_later(&join.args),
+                    ..ApiError::new(ErrorCode::DeviceFailed, why)
+                }),
                 None | Some(None) => {
                     out.push(Output::StopAudio);
                     let message = "microphone or speaker did not open in 10 s: try others, or `none`";
@@ -97,7 +100,10 @@ impl Node {
         if self.voice.call.is_some() || self.voice.opening.is_some() {
             return refuse(ErrorCode::AlreadyInVoice, "another `voice_join` was first");
         }
-        if self.voice.roster.of_room(room).count() >= MAX_VOICE_MEMBERS {
+        // Those of whom there is no sign may be invented: they make way for who answers.
+        let neighbours = &self.neighbours;
+        let sure = self.voice.roster.of_room(room).filter(|(id, it)| it.sign.is_some() || neighbours.get(id).is_some());
+        if sure.count() >= MAX_VOICE_MEMBERS {
             return refuse(ErrorCode::RoomFull, format!("there are {MAX_VOICE_MEMBERS} members in voice, no more fit"));
         }
         self.voice.opening = Some(None);
@@ -105,6 +111,16 @@ impl Node {
         let speaker = args.speaker.clone().unwrap_or_else(|| self.config.speaker.clone());
         out.push(Output::StartAudio { mic, speaker });
         Ok(())
+    }
+
+    /// Whether what did not open may do so later: a device may be free or plugged in then; a file that is not there stays so. What
+    /// was asked for is to blame, rather than the command line, which was looked at when the node started.
+    fn may_open_later(&self, args: &VoiceJoinArgs) -> bool {
+        let asked = [&args.mic, &args.speaker];
+        match asked.iter().all(|it| it.is_none()) {
+            true => is_device(&self.config.mic) || is_device(&self.config.speaker),
+            false => asked.into_iter().flatten().any(|it| is_device(it)),
+        }
     }
 
     fn joined_voice(
@@ -268,6 +284,13 @@ impl Node {
             None => true,
         }
     }
+}
+
+/// Whether a microphone or speaker, as `--mic` has it, is a device, and not a file, a pipe or made up.
+fn is_device(name: &str) -> bool {
+    let file = name.strip_suffix(",loop").unwrap_or(name);
+    let is_file = file.to_ascii_lowercase().ends_with(".wav");
+    name != "none" && !name.starts_with("tone:") && !name.starts_with("pipe:") && !is_file
 }
 
 fn tenth(number: f64) -> f64 {

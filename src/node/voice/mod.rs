@@ -5,6 +5,7 @@
 //! [`path`] its voice is sent by.
 //!
 //! - [`signals`]: joins, leaves and mutes, in and out; late joiners; members that vanish
+//! - [`sessions`]: the keys of level 2's datagrams; [`rates`]: how much coming and going there may be
 //! - [`sending`]: captured frames out to everyone, signs of life, reports; [`receiving`]: datagrams in, playback
 //! - [`challenges`]: how many challenges and echoes go where
 //! - [`star`]: the star-shaped versions of the original, their clients and their hosts
@@ -14,7 +15,6 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::node::keys::Keys;
 use crate::node::{Node, Now, Outbox, Output};
 use crate::voice::mixer::Mixer;
 use crate::voice::redundancy::Chooser;
@@ -22,25 +22,30 @@ use crate::voice::speaker::Speaker;
 use crate::voice::speech::Detector;
 use crate::voice::talker::Talker;
 use crate::voice::{Codec, Pace};
+use crate::wire::datagram::{Sealer, sealed};
 use crate::wire::limits::VOICE_REJOIN;
-use crate::wire::room_key::RoomKey;
-use crate::wire::room_key::original::Key;
 
 mod challenges;
 mod commands;
 mod path;
+mod rates;
 mod receiving;
 mod roster;
 mod sending;
+mod sessions;
 mod signals;
 mod star;
+#[cfg(any(test, fuzzing))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 
 use challenges::Challenges;
 pub use commands::{Join, Opened};
 use path::Path;
+use rates::Rates;
 pub use roster::Roster;
+use sessions::Session;
 pub use signals::{Signal, is_signal};
 
 /// How often what has a time of its own is looked at while in voice. Below the shortest of those times.
@@ -65,6 +70,7 @@ pub struct Voice {
     /// Device lists that were asked for: `None` until they are there.
     pub device_lists: BTreeMap<super::JobId, Option<crate::api::result::Devices>>,
     challenges: Challenges,
+    rates: Rates,
     gains: BTreeMap<String, f64>,
     /// The last sequence number of level 1: it never goes back, since originals remember it over leave and join.
     sequence: Option<u32>,
@@ -78,7 +84,11 @@ pub struct Voice {
 pub struct Call {
     pub room: Rc<str>,
     pub muted: bool,
-    session: u64,
+    /// Our session: its key, as it is announced, and what seals with it.
+    key: [u8; sealed::KEY],
+    sealer: Sealer,
+    /// Whose sessions those are that can be opened.
+    sessions: BTreeMap<u64, Rc<str>>,
     talker: Talker,
     /// Whether a talkspurt of one's own is under way.
     speaking: bool,
@@ -94,8 +104,6 @@ pub struct Call {
     announce_at: Instant,
     /// The last join as it went, frame and all, for neighbours to come; `None`: something in it has changed.
     join: Option<Box<[u8]>>,
-    /// When what others said in our name was last denied.
-    defended: Instant,
     answers: u32,
     answers_since: Instant,
     detections: receiving::Detections,
@@ -107,8 +115,8 @@ pub struct Call {
 struct Stream {
     speaker: Speaker,
     path: Path,
-    /// Its session, if it speaks level 2.
-    session: Option<u64>,
+    /// Its session, if it speaks level 2, and its key is known.
+    session: Option<Session>,
     /// Whether it speaks level 2 with us, and whether it decodes Opus.
     ours: bool,
     opus: bool,
@@ -119,8 +127,6 @@ struct Stream {
     speaking: bool,
     /// Level 2: the newest frame that has told whether it speaks.
     newest: u64,
-    /// Level 2, in a room with a key: the highest number that came sealed.
-    sealed: u64,
     /// When speech of it last came.
     spoke: Option<Instant>,
     /// When a datagram of it last came from an address of its own, and when last through another member.
@@ -132,14 +138,14 @@ struct Stream {
 }
 
 impl Stream {
-    fn new(now: Instant, member: &roster::Member, gain: f32) -> Self {
+    fn new(now: Instant, member: &roster::Member, session: Option<Session>, gain: f32) -> Self {
         let ours = member.session.is_some();
         let mut speaker = Speaker::new(if ours { Pace::Clock } else { Pace::Sequence });
         speaker.mute(member.muted);
         Self {
             speaker,
             path: Path::new(now, member.announced),
-            session: member.session,
+            session,
             ours,
             opus: member.opus,
             chooser: Chooser::new(),
@@ -147,7 +153,6 @@ impl Stream {
             codec: None,
             speaking: false,
             newest: 0,
-            sealed: 0,
             spoke: None,
             heard: None,
             relayed: None,
@@ -166,6 +171,7 @@ impl Voice {
             opening: None,
             device_lists: BTreeMap::new(),
             challenges: Challenges::new(secret),
+            rates: Rates::new(),
             gains: BTreeMap::new(),
             sequence: None,
             next_tick: None,
@@ -183,6 +189,7 @@ impl Voice {
     pub fn held(&self) -> Vec<(&'static str, usize, usize)> {
         use crate::wire::limits::{MAX_VOICE_KNOWN, MAX_VOICE_MEMBERS};
         let mut held = self.roster.held();
+        held.extend(self.rates.held());
         held.extend([
             ("members", self.roster.len(), MAX_VOICE_KNOWN),
             ("gains", self.gains.len(), MAX_GAINS),
@@ -191,17 +198,11 @@ impl Voice {
         ]);
         if let Some(call) = &self.call {
             held.push(("streams", call.streams.len(), MAX_VOICE_MEMBERS));
+            held.push(("sessions", call.sessions.len(), call.streams.len()));
             held.extend(call.star.held());
             held.extend(call.streams.values().flat_map(|stream| stream.star.held()));
         }
         held
-    }
-
-    /// The sessions that are known, our own first: for tests of random lives.
-    #[cfg(any(test, fuzzing))]
-    pub fn sessions(&self) -> Vec<u64> {
-        let others = self.roster.iter().filter_map(|(_, member)| member.session);
-        self.call.iter().map(|call| call.session).chain(others).collect()
     }
 
     fn gain(&self, id: &str) -> f32 {
@@ -240,29 +241,30 @@ impl Node {
             let message = "the voice codec could not be made: voice goes to everyone as PCM";
             self.warn(now, crate::api::event::WarningCode::Codec, message, out);
         }
-        let members = self.voice.roster.of_room(&room);
-        let streams =
-            members.map(|(id, member)| (id.clone(), Stream::new(now.mono, member, self.voice.gain(id)))).collect();
+        let key = self.clock.secret();
         self.voice.call = Some(Call {
-            room,
+            sealer: Sealer::new(&self.id, &room, &key),
+            room: room.clone(),
             muted,
-            session: u64::from_be_bytes(self.clock.secret()),
+            key,
+            sessions: BTreeMap::new(),
             talker,
             speaking: false,
             mic_ends_in: None,
             mixer: Mixer::new(),
-            streams,
+            streams: BTreeMap::new(),
             sent: None,
             sent_original: None,
             next_reports: now.mono,
             announce_at: now.mono + VOICE_REJOIN,
             join: None,
-            defended: now.mono.checked_sub(ANSWER_EVERY).unwrap_or(now.mono),
             answers: 0,
             answers_since: now.mono,
             detections: receiving::Detections::default(),
             star: star::Mixes::default(),
         });
+        let members: Vec<Rc<str>> = self.voice.roster.of_room(&room).map(|(id, _)| id.clone()).collect();
+        members.iter().for_each(|id| self.renew_stream(now, id, out));
         self.announce(now, out);
         if muted {
             // The original reads it in a signal of its own alone.
@@ -286,11 +288,6 @@ impl Node {
             self.stir_voice(now);
             self.voice_due(now, out);
         }
-    }
-
-    /// The keys that open voice of a room, the one that seals first; none if it has no key.
-    fn voice_keys(&self, room: &str) -> impl Iterator<Item = &Key> {
-        self.keys.get(room).into_iter().flat_map(Keys::all).filter_map(RoomKey::original)
     }
 
     /// A member of voice is known by this name of the room's: whether its events are shown.

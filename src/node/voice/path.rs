@@ -3,7 +3,8 @@
 //! A `voice_join` can be forged, and could aim everyone's voice at a victim. So the address that it names is only a
 //! hint. To a member of level 2 voice goes when an address has echoed a challenge of ours (the idea of RFC 7675), and as
 //! long as it does so again and again. A member of level 1 can't echo: to it voice goes at the address that its own
-//! TCP link comes from, or at one that its datagrams came from of late.
+//! TCP link comes from, or at one that its datagrams came from of late. What of level 2 is told here has proved itself before: it
+//! opened with the key of the member's session, and came for the first time.
 //!
 //! What comes is believed from the same address alone, so that nobody speaks in another's name from elsewhere. Another
 //! address, be it announced or a source (NAT), gets its turn when nothing has been heard from that one for two seconds:
@@ -96,6 +97,11 @@ impl Path {
         }
     }
 
+    /// Where it says it is.
+    pub const fn announced(&self) -> Option<SocketAddr> {
+        self.announced
+    }
+
     /// The member announces an address, again or another one.
     pub fn announce(&mut self, now: Instant, announced: Option<SocketAddr>) {
         self.next = (self.announced != announced).then_some(announced);
@@ -157,8 +163,8 @@ impl Path {
     }
 
     /// A datagram of level 2 came. False if it is not to be believed: from an address that has not echoed, and is not the
-    /// announced one at the beginning either.
-    pub fn heard(&mut self, now: Instant, from: SocketAddr) -> bool {
+    /// announced one at the beginning either. `long`: it is no shorter than the challenge that may answer it.
+    pub fn heard(&mut self, now: Instant, from: SocketAddr, long: bool) -> bool {
         self.settle(now);
         let valid = self.valid(now);
         if let Some(proven) = self.proven.as_mut().filter(|it| valid.is_some() && it.addr == from) {
@@ -168,7 +174,7 @@ impl Path {
         if self.is_heard_from_proven(now) {
             return false;
         }
-        self.knocked(now, from);
+        self.knocked(now, from, long);
         valid.is_none() && self.announced == Some(from)
     }
 
@@ -176,14 +182,14 @@ impl Path {
     pub fn asked_from(&mut self, now: Instant, from: SocketAddr) {
         self.settle(now);
         if !self.is_heard_from_proven(now) && self.proven(now) != Some(from) {
-            self.knocked(now, from);
+            self.knocked(now, from, true);
         }
     }
 
-    /// A datagram that bears the member's session came from an address that has not echoed.
-    fn knocked(&mut self, now: Instant, from: SocketAddr) {
+    /// A datagram of the member's session came from an address that has not echoed.
+    fn knocked(&mut self, now: Instant, from: SocketAddr, long: bool) {
         self.try_source(now, from);
-        self.asks = Some((from, now));
+        self.asks = if long { Some((from, now)) } else { self.asks };
         self.tries = self.tries.min(MAX_TRIES - 1);
     }
 
@@ -192,6 +198,12 @@ impl Path {
         let lately =
             |(from, at): &mut (SocketAddr, Instant)| *from == to && now.duration_since(*at) < VOICE_SOURCE_AFTER;
         self.asks.take_if(lately).is_some()
+    }
+
+    /// Whether what comes from there is of no interest: the member is heard from where it is. It may be a copy that has overtaken the
+    /// true datagram, which must not be refused for that.
+    pub fn ignores(&self, now: Instant, from: SocketAddr) -> bool {
+        self.is_heard_from_proven(now) && self.proven.is_some_and(|it| it.addr != from)
     }
 
     fn is_heard_from_proven(&self, now: Instant) -> bool {
@@ -308,7 +320,7 @@ mod tests {
         let mut asked = 0;
         for tick in 0..400 {
             let now = now + tick * Duration::from_millis(100);
-            path.heard(now, addr(1));
+            path.heard(now, addr(1), true);
             if let Some((to, Why::Consent)) = path.challenge_due(now) {
                 path.challenged(now, (to, Why::Consent), Some(9));
                 asked += 1;
@@ -325,8 +337,8 @@ mod tests {
         prove(&mut path, now, addr(1), 7);
         for tick in 0..100 {
             let now = now + tick * Duration::from_millis(100);
-            assert!(path.heard(now, addr(1)));
-            assert!(!path.heard(now, addr(2)), "a third address");
+            assert!(path.heard(now, addr(1), true));
+            assert!(!path.heard(now, addr(2), true), "a third address");
             path.asked_from(now, addr(3));
             path.announce(now, Some(addr(4)));
             match path.challenge_due(now) {
@@ -348,13 +360,13 @@ mod tests {
         let now = start();
         let mut path = Path::new(now, Some(addr(1)));
         prove(&mut path, now, addr(1), 7);
-        assert!(!path.heard(now + S, addr(2)), "the other was heard a second ago");
+        assert!(!path.heard(now + S, addr(2), true), "the other was heard a second ago");
         assert_eq!(path.challenge_due(now + S), None);
-        assert!(!path.heard(now + 2 * S, addr(2)), "it has not echoed");
+        assert!(!path.heard(now + 2 * S, addr(2), true), "it has not echoed");
         assert_eq!(path.proven(now + 2 * S), Some(addr(1)));
         prove(&mut path, now + 2 * S, addr(2), 8);
         assert_eq!(path.proven(now + 2 * S), Some(addr(2)));
-        assert!(path.heard(now + 3 * S, addr(2)) && !path.heard(now + 3 * S, addr(1)));
+        assert!(path.heard(now + 3 * S, addr(2), true) && !path.heard(now + 3 * S, addr(1), true));
     }
 
     #[test]
@@ -362,8 +374,8 @@ mod tests {
         let now = start();
         let mut path = Path::new(now, Some(addr(1)));
         path.challenged(now, (addr(1), Why::Probe), Some(1));
-        assert!(path.heard(now, addr(1)));
-        assert!(!path.heard(now, addr(2)));
+        assert!(path.heard(now, addr(1), true));
+        assert!(!path.heard(now, addr(2), true));
         assert_eq!(path.challenge_due(now), None, "one at a time");
         let soon = now + FIRST_AGAIN;
         assert_eq!(path.challenge_due(soon), Some((addr(2), Why::Probe)));

@@ -1,7 +1,7 @@
 //! Datagrams in, and playback.
 //!
-//! What is not from where its member is believed to be is dropped, before it can touch that member's voice; so is what does
-//! not open with the room's key. See [`path`](super::path).
+//! What does not open with the key of its member's session is dropped before it can touch anything, as is what came before; so is
+//! voice from elsewhere than its member is believed to be. See [`path`](super::path).
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -13,11 +13,10 @@ use crate::api::event::{Event, Speaking};
 use crate::node::{Node, Now, Outbox, Output};
 use crate::voice::speaker::Received;
 use crate::voice::{CHUNK, Chunk, Codec, FRAME, FRAME_TIME, Frame, MAX_REPEATS, Packet, speech};
-use crate::wire::datagram::{self, Datagram, Original, Voice, cut};
+use crate::wire::datagram::inside::CHALLENGE;
+use crate::wire::datagram::{self, Datagram, Inside, Original, Sealed, cut};
 use crate::wire::limits::VOICE_SOURCE_AFTER;
 
-/// Sealed voice that is older than the newest by more datagrams is a replay: two seconds of talking.
-const MAX_BEHIND: u64 = 100;
 /// Power below which nobody on level 1 begins to speak, full scale being 1: 55 dB below it. A guess.
 const QUIET: f32 = 3.2e-6;
 /// Frames of level 1 that are looked at for speech in the time of one; of more talkers at once it is their loudness that
@@ -35,14 +34,8 @@ impl Node {
             return;
         }
         let taken = match Datagram::parse(bytes) {
-            Ok(Datagram::Voice(voice)) => self.voice_came(now, from, &voice, out),
+            Ok(Datagram::Sealed(sealed)) => self.sealed_came(now, from, &sealed, bytes.len(), out),
             Ok(Datagram::Original(voice)) => self.original_came(now, from, &voice, bytes, out),
-            Ok(Datagram::Challenge { from: session, to, nonce }) => {
-                self.challenged(now, from, (session, to, nonce), out)
-            }
-            Ok(Datagram::Echo { from: session, nonce }) => self.echoed(now, from, session, nonce),
-            Ok(Datagram::Report { from: session, to, report }) => self.reported(now, from, (session, to), report),
-            Ok(Datagram::Members { from: session, known }) => self.members_known(now, from, session, known),
             Err(datagram::Malformed) => None,
         };
         match taken {
@@ -51,26 +44,50 @@ impl Node {
         }
     }
 
+    /// A datagram of level 2. `None`: not taken. Nothing changes before it has opened, and is none that came before.
+    fn sealed_came(
+        &mut self,
+        now: Now,
+        from: SocketAddr,
+        sealed: &Sealed<'_>,
+        length: usize,
+        out: &mut Outbox,
+    ) -> Option<()> {
+        let call = self.voice.call.as_mut()?;
+        let id = call.sessions.get(&sealed.session)?.clone();
+        let stream = call.streams.get_mut(&id).filter(|stream| !stream.path.ignores(now.mono, from))?;
+        let session = stream.session.as_mut()?;
+        if !session.window.is_new(sealed.counter) {
+            return None;
+        }
+        let inside = sealed.open(&session.key)?;
+        session.window.take(sealed.counter);
+        match Inside::parse(&inside).ok()? {
+            Inside::Voice(voice) => self.voice_came(now, (&id, from), voice, length, out),
+            Inside::Challenge { to, nonce } => self.challenged(now, (&id, from), to, nonce, out),
+            Inside::Echo { nonce } => self.echoed(now, (&id, from), nonce, sealed.counter),
+            Inside::Report { to, report } => self.reported(now, (&id, from), to, report),
+            Inside::Members { known } => self.members_known(now, (&id, from), known),
+        }
+    }
+
     /// Voice of level 2. `None`: not taken.
-    fn voice_came(&mut self, now: Now, from: SocketAddr, voice: &Voice<'_>, out: &mut Outbox) -> Option<()> {
-        let id = self.voice.roster.of_session(voice.session)?.clone();
-        let room = self.voice.call.as_ref()?.room.clone();
-        let body = voice.open(self.voice_keys(&room))?;
-        let packet = datagram::read_body(&body, voice.counter).ok()?;
-        let stream = self.voice.call.as_mut()?.streams.get_mut(&id).filter(|stream| stream.ours)?;
-        let believed = stream.path.heard(now.mono, from);
+    fn voice_came(
+        &mut self,
+        now: Now,
+        (id, from): (&Rc<str>, SocketAddr),
+        voice: &[u8],
+        length: usize,
+        out: &mut Outbox,
+    ) -> Option<()> {
+        let packet = datagram::inside::read_voice(voice).ok()?;
+        let stream = self.voice.call.as_mut()?.streams.get_mut(id)?;
+        // What is shorter than a challenge is not answered by one, but for those that are counted.
+        let believed = stream.path.heard(now.mono, from, length >= CHALLENGE);
         if stream.path.challenge_due(now.mono).is_some() {
             self.stir_voice(now);
         }
-        let sealed = self.voice_keys(&room).next().is_some();
-        let stream = self.voice.call.as_mut()?.streams.get_mut(&id).filter(|_| believed)?;
-        if sealed {
-            // Its numbers are the member's own, and never go back in a session.
-            if stream.sealed.saturating_sub(voice.counter) > MAX_BEHIND {
-                return None;
-            }
-            stream.sealed = stream.sealed.max(voice.counter);
-        }
+        let stream = self.voice.call.as_mut()?.streams.get_mut(id).filter(|_| believed)?;
         let received = stream.speaker.receive(now.mono, &packet);
         if matches!(received, Received::Refused | Received::Duplicate) {
             return None;
@@ -78,17 +95,17 @@ impl Node {
         stream.heard = Some(now.mono);
         let is_news = packet.frame >= stream.newest || stream.newest - packet.frame > OLD;
         let sounds = !packet.payload.is_empty();
-        let speaks = sounds && datagram::speaks(&body);
+        let speaks = sounds && datagram::inside::speaks(voice);
         stream.codec = if sounds { Some(packet.codec) } else { stream.codec };
         if is_news {
             stream.newest = packet.frame;
             stream.spoke = if speaks { Some(now.mono) } else { stream.spoke };
         }
-        let member = self.voice.roster.get_mut(&id)?;
+        let member = self.voice.roster.get_mut(id)?;
         member.sign = Some(now.mono);
         let speaks = speaks && !member.muted;
         if is_news {
-            self.talkspurt(&id, speaks, out);
+            self.talkspurt(id, speaks, out);
         }
         Some(())
     }
@@ -107,7 +124,7 @@ impl Node {
             return None;
         }
         let id = self.original_of(now, voice, from)?;
-        let pcm = voice.open(self.voice_keys(&room))?;
+        let pcm = voice.open(self.original_keys(&room))?;
         let call = self.voice.call.as_ref()?;
         // What another member of ours passes on is voice of its author, and no news of where that is.
         let relayed = call.streams.values().any(|it| it.ours && it.path.proven(now.mono) == Some(from));
@@ -168,64 +185,62 @@ impl Node {
         there.find(|(id, _)| self.original_addr(now, id) == Some(from)).map(|(id, _)| id.clone())
     }
 
-    /// Somebody wants to know whether we are where a join of ours says. Strangers don't know our session.
+    /// A member wants to know whether we are where a join of ours says.
     fn challenged(
         &mut self,
         now: Now,
-        from: SocketAddr,
-        (by, to, nonce): (u64, u64, u64),
+        (by, from): (&Rc<str>, SocketAddr),
+        to: u64,
+        nonce: u64,
         out: &mut Outbox,
     ) -> Option<()> {
-        let call = self.voice.call.as_ref().filter(|call| call.session == to)?;
+        let call = self.voice.call.as_ref().filter(|call| call.sealer.session() == to)?;
         let known = call.streams.values().any(|it| it.ours && it.path.proven(now.mono) == Some(from));
         if !known && !self.voice.challenges.may_echo(now.mono) {
             return None;
         }
-        let bytes = out.write(|buffer| datagram::write_echo(to, nonce, buffer));
+        let bytes = self.seal(|buffer| datagram::inside::write_echo(nonce, buffer), out)?;
         self.send_datagram(from, bytes, out);
         // The member that asks may be there itself.
-        if let Some((_, stream)) = self.stream_of(by).filter(|(_, stream)| stream.ours) {
-            stream.path.asked_from(now.mono, from);
-            if stream.path.challenge_due(now.mono).is_some() {
-                self.stir_voice(now);
-            }
+        let stream = self.voice.call.as_mut()?.streams.get_mut(by)?;
+        stream.path.asked_from(now.mono, from);
+        if stream.path.challenge_due(now.mono).is_some() {
+            self.stir_voice(now);
         }
         Some(())
     }
 
-    /// The stream of a session.
-    pub(super) fn stream_of(&mut self, session: u64) -> Option<(Rc<str>, &mut Stream)> {
-        let id = self.voice.roster.of_session(session)?.clone();
-        let stream = self.voice.call.as_mut()?.streams.get_mut(&id)?;
-        Some((id, stream))
+    /// The stream of a member that has echoed from this address.
+    pub(super) fn stream_at(&mut self, now: Now, id: &Rc<str>, from: SocketAddr) -> Option<&mut Stream> {
+        let stream = self.voice.call.as_mut()?.streams.get_mut(id)?;
+        (stream.path.proven(now.mono) == Some(from)).then_some(stream)
     }
 
-    /// The same, if that member has echoed from this address.
-    pub(super) fn stream_at(&mut self, now: Now, session: u64, from: SocketAddr) -> Option<(Rc<str>, &mut Stream)> {
-        self.stream_of(session).filter(|(_, stream)| stream.path.proven(now.mono) == Some(from))
-    }
-
-    fn echoed(&mut self, now: Now, from: SocketAddr, session: u64, nonce: u64) -> Option<()> {
-        let (id, stream) = self.stream_of(session)?;
+    fn echoed(&mut self, now: Now, (id, from): (&Rc<str>, SocketAddr), nonce: u64, counter: u64) -> Option<()> {
+        let stream = self.voice.call.as_mut()?.streams.get_mut(id)?;
         let challenges = stream.path.echoed(now.mono, from, nonce)?;
+        if let Some(session) = stream.session.as_mut().filter(|session| !session.echoed) {
+            session.echoed = true;
+            // It answers a nonce of ours: so it is of now, and what has a lower number may be a recording of what we have missed.
+            session.window.close_below(counter);
+        }
         self.voice.challenges.echoed(from.ip(), challenges);
         // As good a sign of it as its voice: without one, a member that vanished before it spoke would stay for long.
-        self.voice.roster.get_mut(&id)?.sign = Some(now.mono);
+        self.voice.roster.get_mut(id)?.sign = Some(now.mono);
         Some(())
     }
 
     fn reported(
         &mut self,
         now: Now,
-        from: SocketAddr,
-        (by, to): (u64, u64),
+        (by, from): (&Rc<str>, SocketAddr),
+        to: u64,
         report: crate::voice::Report,
     ) -> Option<()> {
-        if self.voice.call.as_ref()?.session != to {
+        if self.voice.call.as_ref()?.sealer.session() != to {
             return None;
         }
-        let (_, stream) = self.stream_at(now, by, from)?;
-        stream.chooser.reported(report);
+        self.stream_at(now, by, from)?.chooser.reported(report);
         Some(())
     }
 

@@ -1,8 +1,9 @@
 //! Who is in the voice of which room, as the gossip tells.
 //!
 //! A member is in one room at a time. It stays until it says that it leaves, until it joins another room, or until there
-//! is no sign of it any more: see [`Member::is_gone`]. Nothing in a signal proves its author; so while a member's own
-//! datagrams come, a join that would put another in its place is only a claim, which waits until they have stopped.
+//! is no sign of it any more: see [`Member::is_gone`]. What a member of level 2 says it has signed. On level 1 nothing in a signal
+//! proves its author; so while a member's own datagrams come, a join that would put another in its place is only a
+//! claim, which waits until they have stopped.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -10,16 +11,17 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crate::wire::limits::{MAX_VOICE_KNOWN, MAX_VOICE_MEMBERS, VOICE_FORGET, VOICE_FORGET_ORIGINAL, VOICE_GONE};
+use crate::wire::signed::Place;
 
-/// Sessions that have ended, remembered so that a late copy of their join does not bring them back. A guess.
+/// Sessions that have ended, each with the place of what was said of it last, remembered so that a late copy of a join does not
+/// bring them back. A guess.
 const MAX_ENDED: usize = 256;
 
 /// The members of all rooms.
 #[derive(Debug, Default)]
 pub struct Roster {
     members: BTreeMap<Rc<str>, Member>,
-    sessions: BTreeMap<u64, Rc<str>>,
-    ended: VecDeque<u64>,
+    ended: VecDeque<(u64, Option<Place>)>,
 }
 
 /// A member.
@@ -44,9 +46,12 @@ pub struct Member {
     pub join: Box<[u8]>,
     pub left: u8,
     pub ttl0: u8,
-    /// A join in its name that does not fit it, for when it has fallen silent.
+    /// The place of that join, and of the last that it said, if it signs what it says.
+    pub place: Option<Place>,
+    pub latest: Option<Place>,
+    /// Level 1: a join in its name that does not fit it, for when it has fallen silent.
     pub claim: Option<Box<Member>>,
-    /// It is said to have left, which counts when it has fallen silent.
+    /// Level 1: it is said to have left, which counts when it has fallen silent.
     pub leaving: bool,
 }
 
@@ -75,14 +80,14 @@ pub enum Joined {
     Known { muted_changed: bool },
     /// A claim on a member that is heard: it waits.
     Held,
-    /// No more fit, or the session has ended.
+    /// No more fit, the session has ended, or it is older than the one that is known.
     Refused,
 }
 
 impl Roster {
     /// Nobody.
     pub const fn new() -> Self {
-        Self { members: BTreeMap::new(), sessions: BTreeMap::new(), ended: VecDeque::new() }
+        Self { members: BTreeMap::new(), ended: VecDeque::new() }
     }
 
     /// A member.
@@ -93,11 +98,6 @@ impl Roster {
     /// A member.
     pub fn get_mut(&mut self, id: &str) -> Option<&mut Member> {
         self.members.get_mut(id)
-    }
-
-    /// Who has that session.
-    pub fn of_session(&self, session: u64) -> Option<&Rc<str>> {
-        self.sessions.get(&session)
     }
 
     /// All members, by id.
@@ -124,12 +124,21 @@ impl Roster {
         others.min_by_key(|(_, member)| member.said).map(|(id, _)| id.clone())
     }
 
+    /// The member that makes way for a new one of a room that is full: of those of whom there has never been a sign, who may be
+    /// invented, the one that has said nothing for the longest time.
+    pub fn to_make_way(&self, room: &str, linked: impl Fn(&str) -> bool) -> Option<Rc<str>> {
+        if self.of_room(room).count() < MAX_VOICE_MEMBERS {
+            return None;
+        }
+        let unsure = self.of_room(room).filter(|(id, member)| member.sign.is_none() && !linked(id));
+        unsure.min_by_key(|(_, member)| member.said).map(|(id, _)| id.clone())
+    }
+
     /// What is held beside the members, each with its bound.
     #[cfg(any(test, fuzzing))]
     pub fn held(&self) -> Vec<(&'static str, usize, usize)> {
         let longest = self.members.values().map(|member| member.join.len()).max().unwrap_or_default();
         vec![
-            ("sessions", self.sessions.len(), self.members.len()),
             ("ended sessions", self.ended.len(), MAX_ENDED),
             ("bytes of a join", longest, crate::wire::limits::MAX_SIGNAL),
         ]
@@ -137,14 +146,16 @@ impl Roster {
 
     /// Takes in a join. `heard`: the member that is known by that id is being heard, and has not said this itself.
     pub fn join(&mut self, id: &Rc<str>, mut member: Member, heard: bool) -> Joined {
-        if let Some(session) = member.session
-            && (self.ended.contains(&session) || self.sessions.get(&session).is_some_and(|owner| owner != id))
-        {
+        if self.ended.iter().any(|(session, last)| member.session == Some(*session) && member.place <= *last) {
             return Joined::Refused;
         }
         let before = self.members.get_mut(id);
+        if before.as_ref().is_some_and(|before| before.place > member.place) {
+            return Joined::Refused;
+        }
         let same_room = before.as_ref().is_some_and(|before| before.room == member.room);
-        if let Some(before) = before.filter(|it| heard && (!same_room || it.session != member.session)) {
+        let held = heard && member.place.is_none();
+        if let Some(before) = before.filter(|it| held && (!same_room || it.session != member.session)) {
             before.claim = Some(Box::new(member));
             return Joined::Held;
         }
@@ -152,30 +163,32 @@ impl Roster {
         if !same_room && (full || (!self.members.contains_key(id) && self.members.len() >= MAX_VOICE_KNOWN)) {
             return Joined::Refused;
         }
-        let before = self.take(id);
-        if let Some(session) = member.session {
-            self.sessions.insert(session, id.clone());
-        }
-        let joined = match before {
+        let joined = match self.members.remove(id) {
             Some(before) if before.session == member.session && same_room => {
-                // The original does not say it in its join.
-                member.muted = if member.session.is_some() { member.muted } else { before.muted };
+                // The original does not say it in its join; and it may have been said later.
+                let later = before.latest > member.latest;
+                member.muted = if member.session.is_some() && !later { member.muted } else { before.muted };
+                member.latest = before.latest.max(member.latest);
                 member.sign = before.sign;
                 member.direct |= before.direct && before.announced == member.announced;
                 Joined::Known { muted_changed: before.muted != member.muted }
             }
-            Some(before) if same_room => Joined::Known { muted_changed: before.muted != member.muted },
+            Some(before) if same_room => {
+                // Another session of the same author.
+                member.sign = before.sign.filter(|_| member.place.is_some());
+                Joined::Known { muted_changed: before.muted != member.muted }
+            }
             before => Joined::New { from: before.map(|before| before.room) },
         };
         self.members.insert(id.clone(), member);
         joined
     }
 
-    /// Takes a member out; its session does not come back.
+    /// Takes a member out. Its session does not come back, unless by what it says later.
     pub fn leave(&mut self, id: &str) -> Option<Member> {
-        let member = self.take(id)?;
+        let member = self.members.remove(id)?;
         if let Some(session) = member.session {
-            self.ended.push_back(session);
+            self.ended.push_back((session, member.latest));
             if self.ended.len() > MAX_ENDED {
                 self.ended.pop_front();
             }
@@ -185,15 +198,7 @@ impl Roster {
 
     /// Takes a member out as if it had never been in: its session may come again.
     pub fn forget(&mut self, id: &str) -> Option<Member> {
-        self.take(id)
-    }
-
-    fn take(&mut self, id: &str) -> Option<Member> {
-        let member = self.members.remove(id)?;
-        if let Some(session) = member.session {
-            self.sessions.remove(&session);
-        }
-        Some(member)
+        self.members.remove(id)
     }
 
     /// Those of whom there is no sign any more. `linked` tells who is a neighbour, and so is there.
@@ -225,6 +230,8 @@ mod tests {
         Member {
             room: room.into(),
             direct: false,
+            place: None,
+            latest: None,
             claim: None,
             leaving: false,
             username: "Bob".into(),
@@ -245,14 +252,8 @@ mod tests {
         let (now, mut roster, bob) = (start(), Roster::default(), Rc::from("bob"));
         assert_eq!(roster.join(&bob, member(now, "a", Some(1)), false), Joined::New { from: None });
         assert_eq!(roster.join(&bob, member(now, "a", Some(1)), false), Joined::Known { muted_changed: false });
-        assert_eq!(roster.of_session(1), Some(&bob));
         assert_eq!(roster.join(&bob, member(now, "b", Some(2)), false), Joined::New { from: Some("a".into()) });
-        assert_eq!((roster.len(), roster.of_session(1)), (1, None));
-        assert_eq!(
-            roster.join(&Rc::from("eve"), member(now, "b", Some(2)), false),
-            Joined::Refused,
-            "another's session"
-        );
+        assert_eq!(roster.len(), 1);
         assert!(roster.leave("bob").is_some());
         assert_eq!(roster.join(&bob, member(now, "b", Some(2)), false), Joined::Refused, "a late copy");
         assert_eq!(roster.join(&bob, member(now, "b", Some(3)), false), Joined::New { from: None });
@@ -273,12 +274,45 @@ mod tests {
         roster.join(&bob, member(now, "a", Some(1)), false);
         assert_eq!(roster.join(&bob, member(now, "a", Some(2)), true), Joined::Held, "another session");
         assert_eq!(roster.join(&bob, member(now, "b", Some(1)), true), Joined::Held, "another room");
-        assert_eq!((roster.of_session(1), roster.of_session(2)), (Some(&bob), None));
+        assert_eq!(roster.get("bob").expect("there").session, Some(1));
         assert!(roster.get("bob").expect("there").claim.is_some());
         assert_eq!(roster.join(&bob, member(now, "a", Some(1)), true), Joined::Known { muted_changed: false });
         assert!(roster.get("bob").expect("there").claim.is_none(), "it is there, as it says itself");
         assert_eq!(roster.join(&bob, member(now, "a", Some(2)), false), Joined::Known { muted_changed: false });
-        assert_eq!(roster.of_session(2), Some(&bob));
+        assert_eq!(roster.get("bob").expect("there").session, Some(2));
+    }
+
+    #[test]
+    fn what_was_said_earlier_changes_nothing_that_was_said_later() {
+        let (now, mut roster, bob) = (start(), Roster::default(), Rc::from("bob"));
+        let said = |room: &str, session, n| {
+            let place = Some(Place { epoch: 1, n });
+            Member { place, latest: place, ..member(now, room, Some(session)) }
+        };
+        roster.join(&bob, said("a", 1, 5), false);
+        assert_eq!(roster.join(&bob, said("b", 2, 4), false), Joined::Refused, "an older session");
+        assert_eq!(roster.join(&bob, member(now, "b", None), false), Joined::Refused, "not signed");
+        let it = roster.get_mut("bob").expect("there");
+        (it.muted, it.latest) = (true, Some(Place { epoch: 1, n: 9 }));
+        assert_eq!(roster.join(&bob, said("a", 1, 7), false), Joined::Known { muted_changed: false });
+        assert_eq!(roster.join(&bob, said("a", 1, 10), false), Joined::Known { muted_changed: true });
+        assert_eq!(roster.join(&bob, said("a", 3, 11), true), Joined::Known { muted_changed: false }, "a new session");
+        assert!(roster.leave("bob").is_some());
+        assert_eq!(roster.join(&bob, said("a", 3, 11), false), Joined::Refused, "a late copy");
+        assert_eq!(roster.join(&bob, said("a", 3, 12), false), Joined::New { from: None }, "it was only out of reach");
+    }
+
+    #[test]
+    fn who_may_be_invented_makes_way_and_nobody_else_does() {
+        let (now, mut roster) = (start(), Roster::default());
+        for n in 0..MAX_VOICE_MEMBERS {
+            assert_eq!(roster.to_make_way("a", |_| false), None);
+            roster.join(&format!("{n}").into(), member(now + Duration::from_millis(n as u64), "a", None), false);
+        }
+        roster.get_mut("0").expect("there").sign = Some(now);
+        assert_eq!(roster.to_make_way("a", |id| id == "1").as_deref(), Some("2"));
+        assert_eq!(roster.to_make_way("a", |id| id != "0"), None);
+        assert_eq!(roster.to_make_way("b", |_| false), None);
     }
 
     #[test]

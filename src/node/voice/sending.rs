@@ -17,9 +17,10 @@ use crate::node::{Bytes, Node, Now, Outbox, Output};
 use crate::voice::redundancy::Redundancy;
 use crate::voice::talker::Turn;
 use crate::voice::{Codec, FRAME, Frame, Packet};
-use crate::wire::datagram::{self, Original, PCM, Voice, cut};
+use crate::wire::datagram::inside::{write_challenge, write_report, write_voice};
+use crate::wire::datagram::original::PCM;
+use crate::wire::datagram::{Original, cut};
 use crate::wire::limits::VOICE_SIGN_OF_LIFE;
-use crate::wire::room_key::RoomKey;
 
 /// A talkspurt of which nothing has come for so long is over, whatever was lost: a guess, above any jitter that is played.
 const TALKSPURT_END: Duration = Duration::from_millis(500);
@@ -98,11 +99,9 @@ impl Node {
             };
             let Some(packet) = packet else { return };
             call.sent = Some(now.mono);
-            let nonce = self.clock.secret();
-            let key = self.keys.get(&*call.room).and_then(|keys| keys.current.as_ref()).and_then(RoomKey::original);
-            let session = call.session;
-            let bytes =
-                out.write(|buffer| Voice::write(session, &packet, turn.speaking, key.map(|key| (key, nonce)), buffer));
+            let bytes = out.write(|buffer| {
+                call.sealer.seal(|inside| write_voice(&packet, turn.speaking, inside), buffer);
+            });
             for (addr, _) in to.iter().filter(|(_, it)| *it == class) {
                 self.send_datagram(*addr, bytes.clone(), out);
             }
@@ -129,7 +128,11 @@ impl Node {
     pub(super) fn write_original(&mut self, sequence: u32, frame: &Frame, out: &mut Outbox) -> Option<Bytes> {
         let room = self.voice.call.as_ref()?.room.clone();
         let nonce = self.clock.secret();
-        let seal = self.key_of(&room).and_then(RoomKey::original).map(|key| (key, nonce));
+        let seal = match self.key_of(&room) {
+            None => None,
+            // Nothing goes in the clear where there is a key, whichever.
+            Some(key) => Some((key.original()?, nonce)),
+        };
         let header = (&cut(&room), &cut(&self.id));
         Some(out.write(|buffer| Original::write(header, sequence, frame, seal, buffer)))
     }
@@ -194,13 +197,13 @@ impl Node {
 
     fn send_challenges(&mut self, now: Now, out: &mut Outbox) {
         let Some(call) = &self.voice.call else { return };
-        let own = call.session;
         let ours: Vec<Rc<str>> = call.streams.iter().filter(|(_, it)| it.ours).map(|(id, _)| id.clone()).collect();
         let mut due = Vec::new();
         for id in ours {
             let own_link = self.ip_of_own_link(&id);
             let Some(stream) = self.voice.call.as_mut().and_then(|call| call.streams.get_mut(&id)) else { continue };
-            let (Some(mut to), Some(session)) = (stream.path.challenge_due(now.mono), stream.session) else { continue };
+            let Some(session) = stream.session.as_ref().map(|session| session.number) else { continue };
+            let Some(mut to) = stream.path.challenge_due(now.mono) else { continue };
             let challenges = &mut self.voice.challenges;
             // Who can't be a victim is not counted: or forgers could use up what is left for its address.
             if to.1 == Why::Probe
@@ -215,7 +218,7 @@ impl Node {
             due.extend(nonce.map(|nonce| (to.0, session, nonce)));
         }
         for (to, session, nonce) in due {
-            let bytes = out.write(|buffer| datagram::write_challenge(own, session, nonce, buffer));
+            let Some(bytes) = self.seal(|inside| write_challenge(session, nonce, inside), out) else { return };
             self.send_datagram(to, bytes, out);
         }
     }
@@ -228,10 +231,7 @@ impl Node {
         if due(call.sent) && !to.is_empty() {
             let packet = call.talker.sign_of_life();
             call.sent = Some(now.mono);
-            let nonce = self.clock.secret();
-            let key = self.keys.get(&*call.room).and_then(|keys| keys.current.as_ref()).and_then(RoomKey::original);
-            let session = call.session;
-            let bytes = out.write(|buffer| Voice::write(session, &packet, false, key.map(|key| (key, nonce)), buffer));
+            let bytes = out.write(|buffer| call.sealer.seal(|inside| write_voice(&packet, false, inside), buffer));
             for (addr, _) in to {
                 self.send_datagram(addr, bytes.clone(), out);
             }
@@ -246,14 +246,14 @@ impl Node {
         let Some(call) = &mut self.voice.call else { return };
         let mut reports = Vec::new();
         for stream in call.streams.values_mut().filter(|stream| stream.ours) {
-            let (Some(to), Some(session)) = (stream.path.proven(now.mono), stream.session) else { continue };
+            let Some(session) = stream.session.as_ref().map(|session| session.number) else { continue };
+            let Some(to) = stream.path.proven(now.mono) else { continue };
             if let Some(report) = stream.speaker.report() {
                 reports.push((to, session, report));
             }
         }
-        let own = call.session;
         for (to, session, report) in reports {
-            let bytes = out.write(|buffer| datagram::write_report(own, session, report, buffer));
+            let Some(bytes) = self.seal(|inside| write_report(session, report, inside), out) else { return };
             self.send_datagram(to, bytes, out);
         }
     }

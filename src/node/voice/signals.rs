@@ -5,11 +5,11 @@
 //! is not believed if it names an address that voice must not go to; it is passed on all the same, since a relay judges
 //! nobody.
 //!
-//! Nothing proves a signal's author. What can be done without proof is done: what bears a neighbour's name counts only if
-//! it came over that neighbour's own link; a member that is heard is not moved, replaced, or (on level 1) sent away by
-//! what others say; and whose own name is taken says at once again that it is there. What is left to an
-//! attacker among the relays is to tell of members that don't exist, to sow short doubts on level 2 (a leave that bears the
-//! member's session), and to name as muted who is not.
+//! A member of level 2 signs what it says, and is believed from wherever it comes. What it said earlier, and comes later, changes
+//! nothing. On level 1 nothing proves a signal's author. What can be done without proof is done: what bears a neighbour's name
+//! counts only if it came over that neighbour's own link; and a member that is heard is not moved, replaced or sent away
+//! by what others say. What is left to an attacker among the relays is to tell of members that don't exist, who make way for those that
+//! are heard, and to name as muted who is not.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -18,13 +18,15 @@ use serde::Deserialize;
 
 use super::challenges::{is_allowed, plain};
 use super::roster::{Joined, Member};
-use super::{ANSWER_EVERY, ANSWERS, Stream};
+use super::sessions::Announced;
+use super::{ANSWER_EVERY, ANSWERS};
 use crate::api::event::{self, Event};
 use crate::node::clock::rfc3339;
 use crate::node::{Bytes, LinkId, Node, Now, Outbox};
 use crate::wire::limits::{MAX_META, MAX_SIGNAL, MAX_TTL, VOICE_REJOIN};
 use crate::wire::message::View;
 use crate::wire::outgoing::{self, CODECS, Message, VoiceJoin, VoiceSignal};
+use crate::wire::signed::{self, Place};
 
 /// A signal of voice that came, its header read.
 pub struct Signal<'a> {
@@ -49,8 +51,12 @@ pub fn is_signal(kind: &str) -> bool {
 
 /// What a signal says beyond the original's.
 #[derive(Deserialize)]
-struct Ours {
+pub struct Ours {
     session: String,
+    /// In a join, one of these: its key.
+    pub key: Option<String>,
+    pub sealed_key: Option<String>,
+    pub encrypted_key: Option<String>,
     #[serde(default)]
     codecs: Vec<serde_json::Value>,
     #[serde(default)]
@@ -58,7 +64,8 @@ struct Ours {
 }
 
 impl Ours {
-    fn read(view: &View<'_>) -> Option<(u64, Self)> {
+    /// Reads it, and the session's number.
+    pub fn read(view: &View<'_>) -> Option<(u64, Self)> {
         let ours: Self = serde_json::from_str(view.voice.json().filter(|json| json.len() <= MAX_META)?).ok()?;
         let session = u64::from_str_radix(&ours.session, 16).ok().filter(|_| ours.session.len() == 16)?;
         Some((session, ours))
@@ -68,13 +75,17 @@ impl Ours {
 impl Node {
     /// A signal came: for the first time, or at last over its author's own link.
     pub(in crate::node) fn voice_signal(&mut self, now: Now, signal: &Signal<'_>, out: &mut Outbox) {
-        // Level 2 signs what it says.
+        // Level 2 signs what it says; and what we say we know.
         let unproven = signal.view.voice.is_some() && !signal.verified;
-        if unproven || self.defend(now, signal, out) {
+        if unproven || *signal.from == *self.id {
             self.counters.voice_refused += 1;
             return;
         }
-        if !signal.direct && self.neighbours.get(signal.from).is_some() {
+        if !signal.direct && !signal.verified && self.neighbours.get(signal.from).is_some() {
+            return;
+        }
+        if self.would_change(signal) && !self.voice.rates.may_change(now.mono, &signal.from.into(), signal.link) {
+            self.counters.voice_refused += 1;
             return;
         }
         let taken = match signal.kind {
@@ -87,29 +98,6 @@ impl Node {
         }
     }
 
-    /// What others say in our name, or of our session, is not so: we say again what is. True if it is such a thing.
-    fn defend(&mut self, now: Now, signal: &Signal<'_>, out: &mut Outbox) -> bool {
-        let named = *signal.from == *self.id;
-        let Some(call) = &mut self.voice.call else { return named };
-        let bears_ours = Ours::read(signal.view).is_some_and(|(session, _)| session == call.session);
-        if !named && !bears_ours {
-            return false;
-        }
-        if bears_ours && (!named || signal.kind == "voice_leave") {
-            // Others won't take that session from us any more.
-            call.session = u64::from_be_bytes(self.clock.secret());
-            call.join = None;
-        }
-        if now.mono.duration_since(call.defended) >= ANSWER_EVERY {
-            call.defended = now.mono;
-            self.announce(now, out);
-        } else {
-            call.announce_at = call.announce_at.min(now.mono + ANSWER_EVERY);
-            self.stir_voice(now);
-        }
-        true
-    }
-
     fn joined(&mut self, now: Now, signal: &Signal<'_>, out: &mut Outbox) -> Option<()> {
         let view = signal.view;
         let host: std::net::IpAddr = view.udp_host.string().ok()?.parse().ok()?;
@@ -120,10 +108,11 @@ impl Node {
         let ours = Ours::read(view);
         let id: Rc<str> = signal.from.into();
         let was_ours = self.voice.roster.get(&id).is_some_and(|member| member.session.is_some());
-        if ours.is_none() && was_ours && !signal.direct {
+        if ours.is_none() && was_ours && !signal.verified {
             // A member of level 2 does not become one of level 1: that would be a way to make everyone send it PCM.
             return None;
         }
+        let place = signed::place(view).filter(|_| signal.verified);
         let member = Member {
             room: signal.room.into(),
             username: signal.username.to_owned(),
@@ -137,6 +126,8 @@ impl Node {
             join: view.bytes().into(),
             left: signal.left,
             ttl0: signal.ttl0,
+            place,
+            latest: place,
             claim: None,
             leaving: false,
         };
@@ -166,9 +157,15 @@ impl Node {
     /// Takes in a join.
     fn take_join(&mut self, now: Now, id: &Rc<str>, member: Member, out: &mut Outbox) -> Option<()> {
         let heard = !member.direct && self.is_heard(now, id);
-        let (session, room) = (member.session, member.room.clone());
+        let room = member.room.clone();
         let here = self.voice.call.as_ref().is_some_and(|call| call.room == room);
         if let Some(other) = self.voice.roster.to_push_out(&room).filter(|_| here) {
+            self.member_left(&other, out);
+        }
+        let is_in = self.voice.roster.get(id).is_some_and(|before| before.room == room);
+        let neighbours = &self.neighbours;
+        let other = self.voice.roster.to_make_way(&room, |id| neighbours.get(id).is_some());
+        if let Some(other) = other.filter(|_| !is_in) {
             self.member_left(&other, out);
         }
         let before = self.voice.roster.get(id).map(|before| (before.username.clone(), before.muted));
@@ -179,7 +176,7 @@ impl Node {
                 if muted_changed {
                     self.tell_muted(id, out);
                 }
-                self.renew_stream(now, id, session);
+                self.renew_stream(now, id, out);
             }
             Joined::New { from } => {
                 if let (Some(room), Some((username, muted))) = (from, before) {
@@ -202,9 +199,8 @@ impl Node {
     fn tell_joined(&mut self, now: Now, id: &Rc<str>, out: &mut Outbox) {
         let Some(member) = self.voice.roster.get(id) else { return };
         let (room, username, muted) = (member.room.clone(), member.username.clone(), member.muted);
-        let gain = self.voice.gain(id);
+        self.renew_stream(now, id, out);
         if let Some(call) = self.voice.call.as_mut().filter(|call| call.room == room) {
-            call.streams.insert(id.clone(), Stream::new(now.mono, member, gain));
             if now.mono.duration_since(call.answers_since) >= ANSWER_EVERY {
                 (call.answers, call.answers_since) = (call.answers.saturating_sub(1), now.mono);
             }
@@ -222,32 +218,35 @@ impl Node {
         }
     }
 
-    /// A member says again that it is there, perhaps elsewhere or anew.
-    fn renew_stream(&mut self, now: Now, id: &Rc<str>, session: Option<u64>) {
-        let Some(member) = self.voice.roster.get(id) else { return };
-        let gain = self.voice.gain(id);
-        let Some(call) = self.voice.call.as_mut().filter(|call| call.room == member.room) else { return };
-        match call.streams.get_mut(id) {
-            Some(stream) if stream.session == session => stream.path.announce(now.mono, member.announced),
-            _ => {
-                call.streams.insert(id.clone(), Stream::new(now.mono, member, gain));
-            }
+    /// Whether a signal would change what a client is told: that is what is limited.
+    fn would_change(&self, signal: &Signal<'_>) -> bool {
+        let member = self.voice.roster.get(signal.from).filter(|member| *member.room == *signal.room);
+        let Some(member) = member else { return signal.kind == "voice_join" };
+        match signal.kind {
+            "voice_join" => Ours::read(signal.view)
+                .is_some_and(|(session, ours)| Some(session) != member.session || ours.muted != member.muted),
+            "voice_leave" => true,
+            _ => signal.view.muted.boolean() != Some(member.muted),
         }
     }
 
-    /// Finds the member that a signal is of, if it is in the room that the signal names, and the signal bears its session.
-    fn is_of_member(&self, signal: &Signal<'_>) -> Option<()> {
+    /// Whether a signal is of the member that it names: in that room, and that session. If so: its place, if it is signed.
+    fn is_of_member(&self, signal: &Signal<'_>) -> Option<Option<Place>> {
         let member = self.voice.roster.get(signal.from).filter(|member| *member.room == *signal.room)?;
-        (member.session == Ours::read(signal.view).map(|(session, _)| session)).then_some(())
+        let is_its_session = member.session == Ours::read(signal.view).map(|(session, _)| session);
+        is_its_session.then(|| signed::place(signal.view).filter(|_| signal.verified))
     }
 
     fn left(&mut self, now: Now, signal: &Signal<'_>, out: &mut Outbox) -> Option<()> {
-        self.is_of_member(signal)?;
+        let place = self.is_of_member(signal)?;
         let id: Rc<str> = signal.from.into();
         let heard = self.is_heard(now, &id);
         let member = self.voice.roster.get_mut(&id)?;
-        // On level 1 there is not even a session that would show that the author has heard of the member.
-        member.leaving = member.session.is_none() && heard && !signal.direct;
+        if place < member.place {
+            return None;
+        }
+        member.latest = member.latest.max(place);
+        member.leaving = place.is_none() && heard && !signal.direct;
         if !member.leaving {
             self.member_left(&id, out);
         }
@@ -255,9 +254,13 @@ impl Node {
     }
 
     fn muted(&mut self, signal: &Signal<'_>, out: &mut Outbox) -> Option<()> {
-        self.is_of_member(signal)?;
+        let place = self.is_of_member(signal)?;
         let muted = signal.view.muted.boolean()?;
         let member = self.voice.roster.get_mut(signal.from)?;
+        if place < member.latest {
+            return None;
+        }
+        member.latest = place;
         if std::mem::replace(&mut member.muted, muted) != muted {
             self.tell_muted(&signal.from.into(), out);
         }
@@ -280,10 +283,7 @@ impl Node {
 
     fn tell_left(&mut self, room: &str, id: &Rc<str>, username: &str, muted: bool, out: &mut Outbox) {
         if self.voice.call.as_ref().is_some_and(|call| &*call.room == room) {
-            self.talkspurt(id, false, out);
-            if let Some(call) = &mut self.voice.call {
-                call.streams.remove(id);
-            }
+            self.drop_stream(id, out);
         }
         if self.shows_voice(room) {
             self.emit(&Event::VoiceLeft(event::VoiceLeft { room, peer: id, username, muted }), out);
@@ -391,10 +391,11 @@ impl Node {
     fn write_signal(&mut self, now: Now, what: Say, out: &mut Outbox) -> Option<Said> {
         let call = self.voice.call.as_ref()?;
         let (room, own, username) = (call.room.clone(), self.id.clone(), self.username.clone());
-        let (session, muted) = (format!("{:016x}", call.session), call.muted);
+        let (session, muted) = (format!("{:016x}", call.sealer.session()), call.muted);
         let codecs = if call.talker.has_codec() { CODECS } else { &[] };
         let id = self.clock.uuid();
         let place = self.next_place(now);
+        let announced = if what == Say::Join { self.announced_key(place)? } else { Announced::default() };
         let stamp = self.clock.stamp(now);
         let number = self.seen.insert(&id, Some(&own), MAX_TTL).ok()?;
         self.traces.begin(number, &own, 0, now.mono, stamp).copies = 0;
@@ -407,7 +408,14 @@ impl Node {
             ttl: MAX_TTL,
             ttl0: MAX_TTL,
             ts: &rfc3339(stamp),
-            voice: outgoing::Voice { session: &session, codecs, muted },
+            voice: outgoing::Voice {
+                session: &session,
+                key: announced.key.as_deref(),
+                sealed_key: announced.sealed_key.as_deref(),
+                encrypted_key: announced.encrypted_key.as_deref(),
+                codecs,
+                muted,
+            },
         };
         let udp_host = self.config.udp_host.to_string();
         let message = match what {

@@ -32,7 +32,8 @@ use crate::node::links::Link;
 use crate::node::{DialId, Node, Now, Outbox, Output};
 use crate::voice::mixer::Mixer;
 use crate::voice::{CHUNK, Chunk, FRAME, Frame};
-use crate::wire::datagram::{self, HEARS, ID, KNOWN, MAX_KNOWN, WITH_HOST, cut};
+use crate::wire::datagram::inside::{HEARS, KNOWN, MAX_KNOWN, WITH_HOST, write_members};
+use crate::wire::datagram::{ID, cut};
 use crate::wire::limits::{MAX_VOICE_MEMBERS, VOICE_SIGN_OF_LIFE};
 
 /// How long it counts what another member knows: three times what it takes to be said again.
@@ -269,10 +270,9 @@ impl Node {
             .collect();
         let ours = call.streams.values().filter(|stream| stream.ours);
         let to: Vec<SocketAddr> = ours.filter_map(|stream| stream.path.proven(now.mono)).collect();
-        let session = call.session;
         for known in known.chunks(MAX_KNOWN) {
             let known = known.iter().map(|(flags, id)| (*flags, &**id));
-            let bytes = out.write(|buffer| datagram::write_members(session, known, buffer));
+            let Some(bytes) = self.seal(|inside| write_members(known, inside), out) else { return };
             for addr in &to {
                 self.send_datagram(*addr, bytes.clone(), out);
             }
@@ -283,11 +283,10 @@ impl Node {
     pub(super) fn members_known(
         &mut self,
         now: Now,
-        from: SocketAddr,
-        session: u64,
+        (by, from): (&Rc<str>, SocketAddr),
         known: &[[u8; KNOWN]],
     ) -> Option<()> {
-        let (by, _) = self.stream_at(now, session, from)?;
+        self.stream_at(now, by, from)?;
         let call = self.voice.call.as_mut()?;
         for (id, stream) in call.streams.iter_mut().filter(|(_, stream)| !stream.ours) {
             let id = cut::<ID>(id);

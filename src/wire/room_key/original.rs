@@ -5,7 +5,7 @@
 //! the passphrase; but it proves no author, binds a text to no message (whoever has seen one can send it again as his own), and
 //! guessing is cheap: one graphics card tries tens of thousands of passphrases a second.
 
-use aes_gcm::aead::{Aead, Nonce, Payload};
+use aes_gcm::aead::{Aead, Nonce};
 use aes_gcm::{Aes256Gcm, KeyInit};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -36,14 +36,13 @@ impl Key {
     /// Seals `plain` under a nonce that was never used before with this key: random, and never from a seed.
     pub fn seal(&self, plain: &[u8], nonce: [u8; NONCE]) -> String {
         let mut bytes = Vec::with_capacity(NONCE + plain.len() + TAG);
-        self.seal_bytes(plain, &[], nonce, &mut bytes);
+        self.seal_bytes(plain, nonce, &mut bytes);
         STANDARD.encode(bytes)
     }
 
-    /// The same as bytes, appended; `with` is authenticated, and not sent along.
-    pub fn seal_bytes(&self, plain: &[u8], with: &[u8], nonce: [u8; NONCE], out: &mut Vec<u8>) {
+    /// The same as bytes, appended.
+    pub fn seal_bytes(&self, plain: &[u8], nonce: [u8; NONCE], out: &mut Vec<u8>) {
         // Fails only beyond 64 GiB.
-        let plain = Payload { msg: plain, aad: with };
         let sealed = self.0.encrypt(&Nonce::<Aes256Gcm>::from(nonce), plain).unwrap_or_default();
         out.extend_from_slice(&nonce);
         out.extend_from_slice(&sealed);
@@ -51,13 +50,13 @@ impl Key {
 
     /// Opens what [`seal`](Self::seal) made, here or elsewhere. `None`: another key, or not sealed at all.
     pub fn open(&self, sealed: &str) -> Option<Vec<u8>> {
-        self.open_bytes(&STANDARD.decode(sealed).ok()?, &[])
+        self.open_bytes(&STANDARD.decode(sealed).ok()?)
     }
 
     /// Opens what [`seal_bytes`](Self::seal_bytes) made.
-    pub fn open_bytes(&self, bytes: &[u8], with: &[u8]) -> Option<Vec<u8>> {
+    pub fn open_bytes(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let (nonce, sealed) = bytes.split_first_chunk::<NONCE>()?;
-        self.0.decrypt(&Nonce::<Aes256Gcm>::from(*nonce), Payload { msg: sealed, aad: with }).ok()
+        self.0.decrypt(&Nonce::<Aes256Gcm>::from(*nonce), sealed).ok()
     }
 }
 

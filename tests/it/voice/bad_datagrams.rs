@@ -47,15 +47,15 @@ fn rubbish(mut chance: ChaCha8Rng, n: u64) -> (ChaCha8Rng, Vec<u8>) {
         // The lengths that mean something.
         3 => 696,
         4 => 724,
-        5 => 17,
-        6 => 23,
+        5 => 42,
+        6 => 50,
         _ => chance.next_u32() % 1500,
     };
     let mut bytes = vec![0; length as usize];
     chance.fill_bytes(&mut bytes);
     if let Some(first) = bytes.first_mut().filter(|_| n.is_multiple_of(2)) {
-        // One of the kinds of level 2.
-        *first %= 0x20;
+        // The kind of level 2, or what it could be one day.
+        *first %= 2 + 30 * u8::from(n.is_multiple_of(4));
     }
     (chance, bytes)
 }

@@ -282,7 +282,9 @@ fn a_join_that_can_not_open_its_sound_fails_and_the_next_one_need_not() {
         command[argument] = json!(what);
         let reply = node.command(command);
         let error = &reply["error"];
-        assert_eq!((&error["code"], &error["retryable"]), (&json!("device_failed"), &json!(true)), "{reply}");
+        // A device may be there later.
+        let may_be_later = json!(what == "No Such Device");
+        assert_eq!((&error["code"], &error["retryable"]), (&json!("device_failed"), &may_be_later), "{reply}");
         assert!(text(error, "message").contains(word), "{reply}");
     }
     let both = dir.wav("both.wav", &sentence());

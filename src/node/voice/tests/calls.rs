@@ -1,7 +1,9 @@
 //! Calls among nodes of ours.
 
 use super::*;
+use crate::node::voice::testing::Member;
 use crate::voice::talker::Talker;
+use crate::wire::datagram::sealed::OVERHEAD;
 use crate::wire::limits::{MAX_VOICE_MEMBERS, VOICE_GONE};
 
 #[test]
@@ -106,9 +108,11 @@ fn each_event_comes_once_when_it_should() {
 #[test]
 fn who_is_muted_is_not_heard_and_is_heard_again() {
     let (mut net, nodes) = party(7, 2, (ms(5), ms(5)));
+    /// Bytes of a sign of life: voice with no block.
+    const SIGN: usize = OVERHEAD + 10;
     run(&mut net, nodes[0], json!({ "cmd": "voice_mute" }));
     let sent =
-        |net: &Net| net.datagrams().iter().filter(|(from, _, bytes)| *from == nodes[0] && bytes[0] == 0x01).count();
+        |net: &Net| net.datagrams().iter().filter(|(from, _, bytes)| *from == nodes[0] && bytes.len() == SIGN).count();
     let before = sent(&net);
     assert_silent(&say_words(&mut net, &nodes, &[0])[1], "who listens to a muted member");
     let seconds = (words(0).len() + 25) / 50;
@@ -210,31 +214,77 @@ fn voice_stays_in_its_room_and_rooms_do_not_mix() {
     assert_eq!(again["error"]["code"], "already_in_voice");
 }
 
+fn set_key(net: &mut Net, at: At, passphrase: Option<&str>, scheme: &str) {
+    let line = net.command(at, &json!({ "cmd": "key", "passphrase": passphrase, "scheme": scheme }));
+    net.run_for(ms(100));
+    assert_eq!(net.reply(at, line)["ok"], true);
+}
+
 #[test]
 fn a_room_with_a_key_is_heard_by_who_has_it_and_the_key_before_still_opens() {
-    let mut net = Net::new(13, (ms(5), ms(5)));
-    let nodes: Vec<At> = (0..3).map(|i| net.node(&format!("n{i}"))).collect();
-    nodes.windows(2).for_each(|pair| net.link(pair[0], pair[1]));
-    let key = |net: &mut Net, at: At, passphrase: &str| {
-        let line = net.command(at, &json!({ "cmd": "key", "passphrase": passphrase, "scheme": "original" }));
-        net.run_for(ms(100));
-        assert_eq!(net.reply(at, line)["ok"], true);
-    };
-    key(&mut net, nodes[0], "one");
-    key(&mut net, nodes[1], "one");
-    nodes.iter().for_each(|at| join(&mut net, *at));
-    idle(&mut net, &nodes, 100);
-    let heard = say_words(&mut net, &nodes, &[0]);
-    assert_heard(words(0).as_flattened(), &heard[1], "with the key");
-    assert_silent(&heard[2], "without");
-    assert_silent(&say_words(&mut net, &nodes, &[2])[1], "who has a key, of what comes in the clear");
-    key(&mut net, nodes[1], "two");
-    let heard = say_words(&mut net, &nodes, &[0]);
-    assert_heard(words(0).as_flattened(), &heard[1], "with a newer key");
-    let heard = say_words(&mut net, &nodes, &[1]);
-    assert_silent(&heard[0], "with the older key alone");
-    let sealed = net.datagrams().iter().filter(|(from, _, bytes)| *from == nodes[0] && bytes[0] == 0x01);
-    assert_eq!(sealed.count(), 0, "nothing goes in the clear");
+    for (seed, scheme) in [(13, "argon2id"), (18, "original")] {
+        let mut net = Net::new(seed, (ms(5), ms(5)));
+        let nodes: Vec<At> = (0..3).map(|i| net.node(&format!("n{i}"))).collect();
+        nodes.windows(2).for_each(|pair| net.link(pair[0], pair[1]));
+        set_key(&mut net, nodes[0], Some("one"), scheme);
+        set_key(&mut net, nodes[1], Some("one"), scheme);
+        nodes.iter().for_each(|at| join(&mut net, *at));
+        idle(&mut net, &nodes, 100);
+        let heard = say_words(&mut net, &nodes, &[0]);
+        assert_heard(words(0).as_flattened(), &heard[1], "with the key");
+        assert_silent(&heard[2], "without");
+        assert_silent(&say_words(&mut net, &nodes, &[2])[1], "who has a key, of who has none");
+        let ids: Vec<String> = nodes.iter().map(|at| net.at(*at).id().to_owned()).collect();
+        for (at, other) in [(0, 2), (1, 2), (2, 0)] {
+            let warned: Vec<&Value> = net.events(nodes[at], "warning").filter(|it| it["code"] == "voice_key").collect();
+            assert_eq!(warned.len(), 1, "once a minute at most: {warned:?}");
+            assert!(at == 2 || warned[0]["message"].as_str().expect("text").contains(&ids[other]), "{warned:?}");
+            let member =
+                voice_peers(&mut net, nodes[at]).into_iter().find(|it| it["peer"] == *ids[other]).expect("known");
+            assert_eq!((&member["addr"], &member["received"]), (&Value::Null, &json!(0)), "nothing goes there");
+        }
+        let to_each = net.datagrams().iter().filter(|it| it.1 == crate::sim::addr_of(nodes[2])).count();
+        assert_eq!(to_each, 0, "not even a challenge");
+        set_key(&mut net, nodes[1], Some("two"), scheme);
+        idle(&mut net, &nodes, 50);
+        // Who has the older key alone can't open the new session's, and sends nothing there.
+        assert_silent(&say_words(&mut net, &nodes, &[1])[0], "with the older key alone");
+        assert_silent(&say_words(&mut net, &nodes, &[0])[1], "from whom nothing comes");
+        set_key(&mut net, nodes[0], Some("two"), scheme);
+        idle(&mut net, &nodes, 100);
+        let heard = say_words(&mut net, &nodes, &[0]);
+        assert_heard(words(0).as_flattened(), &heard[1], "with the newer key");
+        let heard = say_words(&mut net, &nodes, &[1]);
+        assert_heard(words(1).as_flattened(), &heard[0], "with the newer key");
+    }
+}
+
+#[test]
+fn a_key_that_changes_in_mid_call_begins_another_session() {
+    let (mut net, nodes) = party(19, 3, (ms(5), ms(20)));
+    let session = |net: &Net, at: At| net.at(at).voice.own_session().expect("in voice");
+    let mut seen: Vec<u64> = nodes.iter().map(|at| session(&net, *at)).collect();
+    for (passphrase, scheme) in
+        [(Some("one"), "argon2id"), (Some("two"), "argon2id"), (Some("two"), "original"), (None, "original")]
+    {
+        for at in &nodes {
+            set_key(&mut net, *at, passphrase, scheme);
+            let now = session(&net, *at);
+            assert!(!seen.contains(&now));
+            seen.push(now);
+        }
+        idle(&mut net, &nodes, 150);
+        for talker in [0, 2] {
+            let heard = say_words(&mut net, &nodes, &[talker]);
+            assert_heard(words(talker).as_flattened(), &heard[1], "between");
+            assert_heard(words(talker).as_flattened(), &heard[2 - talker], "at the other end");
+        }
+        let lost: u64 = voice_peers(&mut net, nodes[1]).iter().map(|it| it["lost"].as_u64().expect("a count")).sum();
+        assert_eq!(lost, 0, "what could not be opened meanwhile is not lost");
+    }
+    let own = net.at(nodes[0]).id().to_owned();
+    assert_eq!((count(&net, nodes[1], "voice_joined", &own), count(&net, nodes[1], "voice_left", &own)), (1, 0));
+    net.check().expect("sound");
 }
 
 #[test]
@@ -261,21 +311,70 @@ fn who_has_no_opus_gets_pcm_and_sends_it() {
 }
 
 #[test]
-fn a_full_room_is_refused_and_more_members_are_not_believed() {
+fn invented_members_keep_nobody_out_and_those_that_are_heard_do() {
     let mut net = Net::new(15, (ms(1), ms(1)));
-    let node = net.node("n");
+    let (node, other) = (net.node("n"), net.node("other"));
+    net.link(node, other);
     let peer = net.peer(([10, 77, 0, 1], 6000).into());
     net.link_peer(peer, node, "old", "old");
-    for n in 0..=MAX_VOICE_MEMBERS {
-        let join = json!({ "type": "voice_join", "id": format!("j{n}"), "from": format!("m{n}"), "username": "m",
-            "room": "general", "udp_host": "10.77.0.2", "udp_port": 7000 + n, "ttl": 5, "ts": "" });
-        net.say(peer, node, &join);
+    let mut members: Vec<Member> = (0..=MAX_VOICE_MEMBERS as u32)
+        .map(|n| Member::new(n, "general", ([10, 77, 0, 2], 7000 + n as u16).into()))
+        .collect();
+    for member in &mut members {
+        net.run_for(ms(1));
+        net.say(peer, node, &member.signal("voice_join"));
     }
+    let peers = voice_peers(&mut net, node);
+    assert_eq!(peers.len(), MAX_VOICE_MEMBERS);
+    assert!(peers.iter().all(|it| it["peer"] != members[0].id()), "the oldest has made way");
+    join(&mut net, node);
+    join(&mut net, other);
+    idle(&mut net, &[node, other], 100);
+    assert_heard(words(1).as_flattened(), &say_words(&mut net, &[node, other], &[1])[0], "in spite of them");
+    // Now all are heard: there is no room any more, for the next one and for our own joining again.
+    for member in &mut members[..MAX_VOICE_MEMBERS] {
+        net.run_for(ms(100));
+        net.say(peer, node, &member.signal("voice_join"));
+        let packet = crate::voice::Packet {
+            counter: 1,
+            frame: 9,
+            codec: crate::voice::Codec::Pcm,
+            payload: &[7; 640],
+            repeats: [None; 2],
+        };
+        let bytes = member.voice(&packet);
+        net.forge(member.addr, node, bytes);
+    }
+    net.run_for(ms(10));
+    let before = counters(&mut net, node)["voice_refused"].as_u64().expect("a count");
+    net.say(peer, node, &members[MAX_VOICE_MEMBERS].signal("voice_join"));
+    assert_eq!(counters(&mut net, node)["voice_refused"], before + 1);
     assert_eq!(voice_peers(&mut net, node).len(), MAX_VOICE_MEMBERS);
-    assert_eq!(counters(&mut net, node)["voice_refused"], 1);
+    assert_eq!(run(&mut net, node, json!({ "cmd": "voice_leave" }))["ok"], true);
     let reply = run(&mut net, node, json!({ "cmd": "voice_join" }));
     assert_eq!(reply["error"]["code"], "room_full", "{reply}");
     assert_eq!(run(&mut net, node, json!({ "cmd": "voice_join", "room": "other" }))["ok"], true);
+}
+
+#[test]
+fn who_floods_with_coming_and_going_is_told_of_at_a_rate() {
+    let mut net = Net::new(20, (ms(1), ms(1)));
+    let node = net.node("n");
+    let peer = net.peer(([10, 77, 0, 1], 6000).into());
+    net.link_peer(peer, node, "old", "old");
+    let mut member = Member::new(1, "general", ([10, 77, 0, 2], 7000).into());
+    for _ in 0..500 {
+        net.say(peer, node, &member.signal("voice_join"));
+        net.say(peer, node, &member.signal("voice_leave"));
+        member.begin_anew(member.key()[0].wrapping_add(1));
+        net.run_for(ms(2));
+    }
+    let told = count(&net, node, "voice_joined", member.id()) + count(&net, node, "voice_left", member.id());
+    assert!((20..=26).contains(&told), "{told} in a second");
+    assert!(counters(&mut net, node)["voice_refused"].as_u64() > Some(400));
+    net.run_for(Duration::from_secs(10));
+    net.say(peer, node, &member.signal("voice_join"));
+    assert_eq!(voice_peers(&mut net, node).len(), 1, "it is believed again when it is calm");
 }
 
 #[test]
@@ -301,16 +400,14 @@ fn a_forged_loopback_address_is_nobodys() {
     join(&mut net, node);
     let peer = net.peer(([10, 77, 0, 1], 6000).into());
     net.link_peer(peer, node, "old", "old");
-    for (from, host) in
-        [("x1", "127.0.0.1"), ("x2", "::1"), ("x3", "fe80::1"), ("x4", "::ffff:127.0.0.1"), ("old", "127.0.0.1")]
-    {
-        let mut join = json!({ "type": "voice_join", "id": from, "from": from, "username": "m", "room": "general",
+    for (n, host) in (0..).zip(["127.0.0.1", "::1", "fe80::1", "::ffff:127.0.0.1"]) {
+        let mut member =
+            Member::new(n, "general", (host.parse::<std::net::IpAddr>().expect("an address"), 6000).into());
+        net.say(peer, node, &member.signal("voice_join"));
+    }
+    for (from, host) in [("old", "127.0.0.1")] {
+        let join = json!({ "type": "voice_join", "id": from, "from": from, "username": "m", "room": "general",
             "udp_host": host, "udp_port": 6000, "ttl": 5, "ts": "" });
-        if from != "old" {
-            let session = format!("{:016x}", from.as_bytes()[1]);
-            join["voice"] = json!({ "session": session, "codecs": ["opus"], "muted": false });
-            join = net.signed(from, &join);
-        }
         net.say(peer, node, &join);
     }
     assert_eq!(voice_peers(&mut net, node).len(), 5, "they are members all the same");

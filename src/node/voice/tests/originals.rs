@@ -102,7 +102,7 @@ fn in_a_room_with_a_key_it_is_sealed_both_ways() {
     for (n, frame) in said.iter().enumerate() {
         let mut bytes = old.datagram("general", frame);
         let pcm = bytes.split_off(56);
-        original.seal_bytes(&pcm, &[], std::array::from_fn(|i| (n >> i) as u8), &mut bytes);
+        original.seal_bytes(&pcm, std::array::from_fn(|i| (n >> i) as u8), &mut bytes);
         assert_eq!(bytes.len(), 724);
         net.throw_from(old.peer, node, bytes);
         talk(&mut net, &[node], 1, |_, _| Some(*frame));
@@ -110,7 +110,7 @@ fn in_a_room_with_a_key_it_is_sealed_both_ways() {
     assert_heard(said.as_flattened(), net.played(node), "the node");
     let got: Vec<&Vec<u8>> = net.got(old.peer).iter().map(|(_, bytes)| bytes).collect();
     assert!(got.len() >= said.len() && got.iter().all(|bytes| bytes.len() == 724));
-    let opened = original.open_bytes(&got[got.len() - 1][56..], &[]).expect("sealed with the room's key");
+    let opened = original.open_bytes(&got[got.len() - 1][56..]).expect("sealed with the room's key");
     assert_eq!(opened.len(), 640);
     // In the clear it is nobody's voice here.
     let before = net.played(node).len();

@@ -1,0 +1,130 @@
+//! Members of level 2 whose every move is a test's.
+
+use std::net::SocketAddr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use super::Voice;
+use crate::voice::Packet;
+use crate::wire::datagram::inside::{Inside, write_voice};
+#[cfg(test)]
+use crate::wire::datagram::sealed::HEADER;
+use crate::wire::datagram::sealed::{KEY, Key};
+use crate::wire::datagram::{Datagram, Sealer};
+use crate::wire::identity::Identity;
+use crate::wire::signed::{self, Place};
+
+/// A member.
+#[derive(Debug)]
+pub struct Member {
+    identity: Identity,
+    key: [u8; KEY],
+    sealer: Sealer,
+    room: String,
+    pub addr: SocketAddr,
+    n: u64,
+}
+
+impl Member {
+    /// A member of a room. `secret`: another for each.
+    pub fn new(secret: u32, room: &str, addr: SocketAddr) -> Self {
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&secret.to_be_bytes());
+        let (identity, key) = (Identity::new(&bytes), bytes.map(|byte| byte ^ 0x5A));
+        Self { sealer: Sealer::new(identity.id(), room, &key), identity, key, room: room.into(), addr, n: 0 }
+    }
+
+    /// Its node id.
+    pub fn id(&self) -> &str {
+        self.identity.id()
+    }
+
+    /// Its session.
+    pub const fn session(&self) -> u64 {
+        self.sealer.session()
+    }
+
+    /// Its session's key.
+    #[cfg(test)]
+    pub const fn key(&self) -> [u8; KEY] {
+        self.key
+    }
+
+    /// Begins another session.
+    pub fn begin_anew(&mut self, key: u8) {
+        self.key = [key; KEY];
+        self.sealer = Sealer::new(self.identity.id(), &self.room, &self.key);
+    }
+
+    /// A signal, signed.
+    pub fn signal(&mut self, kind: &str) -> Value {
+        let session = format!("{:016x}", self.session());
+        self.signal_with(
+            kind,
+            json!({ "session": session, "key": STANDARD.encode(self.key), "codecs": ["opus"], "muted": false }),
+        )
+    }
+
+    /// A signal that says this of its session, signed.
+    pub fn signal_with(&mut self, kind: &str, voice: Value) -> Value {
+        let host = self.addr.ip().to_string();
+        let mut signal = json!({ "type": kind, "from": self.id(), "username": "m", "room": self.room, "ttl": 5, "ttl0": 5,
+            "ts": "", "voice": voice });
+        signal["id"] = json!(format!("{}-{}", &self.id()[..18], self.n));
+        match kind {
+            "voice_join" => (signal["udp_host"], signal["udp_port"]) = (json!(host), json!(self.addr.port())),
+            "voice_mute_status" => signal["muted"] = json!(true),
+            _ => {}
+        }
+        self.n += 1;
+        self.sign(&signal)
+    }
+
+    fn sign(&self, message: &Value) -> Value {
+        let body = message.to_string();
+        let mut frame = [&(body.len() as u32).to_be_bytes()[..], body.as_bytes()].concat();
+        assert!(signed::sign(&self.identity, Place { epoch: 1, n: self.n }, &mut frame));
+        serde_json::from_slice(&frame[4..]).expect("JSON")
+    }
+
+    /// A datagram.
+    pub fn datagram(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.sealer.seal(write, &mut bytes);
+        bytes
+    }
+
+    /// A datagram of voice.
+    pub fn voice(&mut self, packet: &Packet<'_>) -> Vec<u8> {
+        self.datagram(|inside| write_voice(packet, true, inside))
+    }
+}
+
+/// What somebody would send who knows a session's number, and not its key.
+#[cfg(test)]
+pub fn forged(session: u64, counter: u64, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Sealer::new("forger", "room", &[9; KEY]).seal(write, &mut bytes);
+    bytes[1..9].copy_from_slice(&session.to_be_bytes());
+    bytes[9..HEADER].copy_from_slice(&counter.to_be_bytes());
+    bytes
+}
+
+impl Voice {
+    /// The nonce of a challenge that this node has sent.
+    pub fn nonce_of(&self, bytes: &[u8]) -> Option<u64> {
+        let Ok(Datagram::Sealed(sealed)) = Datagram::parse(bytes) else { return None };
+        let inside = sealed.open(&Key::new(&self.call.as_ref()?.key))?;
+        match Inside::parse(&inside) {
+            Ok(Inside::Challenge { nonce, .. }) => Some(nonce),
+            _ => None,
+        }
+    }
+
+    /// The session of our own.
+    pub fn own_session(&self) -> Option<u64> {
+        Some(self.call.as_ref()?.sealer.session())
+    }
+}
