@@ -3,10 +3,12 @@
 //! `CRASHES` sets how often each is killed.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 
 use serde_json::{Value, json};
 
-use crate::support::{Node, RawListener, TempDir, text};
+use crate::support::raw::framed;
+use crate::support::{Node, RawListener, RawPeer, TempDir, text};
 
 /// How often a node is killed.
 fn crashes() -> usize {
@@ -87,4 +89,57 @@ fn a_block_that_was_answered_holds_after_a_crash() {
         blocked.extend(answered.map(|reply| text(&reply, "id")));
         assert!(blocked.contains(last));
     }
+}
+
+#[test]
+fn a_killed_receiver_shows_nothing_twice_whatever_is_replayed() {
+    const NEW: usize = 10;
+    let (temp, listener) = (TempDir::new(), RawListener::new());
+    let dir = temp.path("state");
+    let (mut sender, frames) = recorded(crashes() * NEW);
+    let mut chance = Chance(3);
+    let mut shown: HashSet<String> = HashSet::new();
+    let mut check = |messages: Vec<Value>| {
+        for message in messages {
+            assert_eq!(message["verified"], true, "{message}");
+            assert!(shown.insert(text(&message, "id")), "shown twice: {message}");
+        }
+        shown.len()
+    };
+    for run in 0..crashes() {
+        let mut node = start(&dir, &listener.addr());
+        let mut peer = listener.accept("127.0.0.1:5001", "Bob");
+        // Some of all that ever was, the newest of what was, and what is new.
+        let old = run * NEW;
+        let some: Vec<Range<usize>> = (0..old.min(40)).map(|_| chance.below(old)).map(|at| at..at + 1).collect();
+        let pieces = some.into_iter().chain([old.saturating_sub(2 * NEW)..old + NEW]);
+        peer.send_bytes(&pieces.flat_map(|piece| &frames[piece]).flatten().copied().collect::<Vec<u8>>());
+        for _ in 0..chance.below(NEW) {
+            node.await_event("message", json!({}));
+        }
+        check(node.crash().all("message"));
+    }
+    let mut node = start(&dir, &listener.addr());
+    let mut peer = listener.accept("127.0.0.1:5001", "Bob");
+    peer.send_bytes(&frames.concat());
+    sender.0.say("last");
+    peer.send_bytes(&framed(&sender.1.read_bytes().expect("a frame")));
+    node.hears("last");
+    let shown = check(node.crash().all("message"));
+    assert!(shown > crashes() * NEW / 4, "only {shown} messages were shown at all");
+}
+
+/// So many frames of a node that signs what it says; it goes on, and so does who hears it.
+fn recorded(n: usize) -> ((Node, RawPeer), Vec<Vec<u8>>) {
+    let listener = RawListener::new();
+    let mut node = Node::start(&["--connect", &listener.addr()]);
+    let mut peer = listener.accept("127.0.0.1:5002", "Carol");
+    let mut frames = Vec::new();
+    while frames.len() < n {
+        let some = (n - frames.len()).min(100);
+        let command = |n| format!("{}\n", json!({ "cmd": "send", "text": format!("{n}") }));
+        node.send_raw((0..some).map(command).collect::<String>().as_bytes());
+        frames.extend((0..some).map(|_| framed(&peer.read_bytes().expect("a frame"))));
+    }
+    ((node, peer), frames)
 }
