@@ -60,11 +60,11 @@ impl Chaos<'_> {
         let which = if self.below(8) > 1 { self.pick(&known).unwrap_or(any) } else { any };
         let number = self.choices.number();
         let own = self.node.voice.own_session().unwrap_or_default();
-        let to = if number % 4 > 0 { own } else { number };
+        let to = if number.is_multiple_of(4) { number } else { own };
         let id = format!("peer{}", self.below(6));
         let counter = if self.below(9) == 0 { number } else { self.now.as_millis() as u64 / 20 };
-        let nonces = self.thrown.iter().filter_map(|bytes| self.node.voice.nonce_of(bytes));
-        let nonce = nonces.last().filter(|_| !number.is_multiple_of(3)).unwrap_or(number);
+        let mut nonces = self.thrown.iter().filter_map(|bytes| self.node.voice.nonce_of(bytes));
+        let nonce = nonces.next_back().filter(|_| !number.is_multiple_of(3)).unwrap_or(number);
         let kind = self.below(8);
         let Some(member) = self.members.get_mut(which) else { return (self.address(), bytes) };
         let from = member.addr;

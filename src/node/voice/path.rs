@@ -183,6 +183,10 @@ impl Path {
         self.settle(now);
         if !self.is_heard_from_proven(now) && self.proven(now) != Some(from) {
             self.knocked(now, from, true);
+            if self.announced == Some(from) && self.proven(now).is_none() {
+                // It knows us, which it may not have done when it was asked first: our join takes longer than a datagram.
+                self.next_ask = self.next_ask.min(now);
+            }
         }
     }
 

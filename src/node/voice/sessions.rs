@@ -52,9 +52,10 @@ impl Node {
         self.keys.get(room).into_iter().flat_map(Keys::all).filter_map(RoomKey::original)
     }
 
-    /// Whether voice of level 1 goes in and out of a room: not where a strong key is, which those of level 1 can't have.
+    /// Whether voice of level 1 goes in and out of a room: not where a strong key is, which those of level 1 can't have, nor where
+    /// level 1 is refused.
     pub(super) fn has_originals(&self, room: &str) -> bool {
-        !self.key_of(room).is_some_and(RoomKey::is_strong)
+        !self.config.secure && !self.key_of(room).is_some_and(RoomKey::is_strong)
     }
 
     /// How our session's key is announced in the message of that place.

@@ -199,7 +199,6 @@ fn a_lossy_and_jittery_line_is_heard_through() {
         let dir = TempDir::new();
         let said = [lead(), sentence(), sentence()].concat();
         let (mic, heard) = (dir.wav("mic.wav", &said), dir.path("heard.wav"));
-        // Before each node's own port: nobody between them could have them send elsewhere.
         let line = ["--line", "loss=10,delay=20,jitter=uniform:30,reorder=2,duplicate=2"];
         let mut bob = Node::named("Bob", &[&["--speaker", &heard][..], &line].concat());
         let mut alice = Node::named("Alice", &[&["--mic", &mic][..], &line].concat());
