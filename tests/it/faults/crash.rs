@@ -112,7 +112,7 @@ fn a_killed_receiver_shows_nothing_twice_whatever_is_replayed() {
         // Some of all that ever was, the newest of what was, and what is new.
         let old = run * NEW;
         let some: Vec<Range<usize>> = (0..old.min(40)).map(|_| chance.below(old)).map(|at| at..at + 1).collect();
-        let pieces = some.into_iter().chain([old.saturating_sub(2 * NEW)..old + NEW]);
+        let pieces = some.into_iter().chain(std::iter::once(old.saturating_sub(2 * NEW)..old + NEW));
         peer.send_bytes(&pieces.flat_map(|piece| &frames[piece]).flatten().copied().collect::<Vec<u8>>());
         for _ in 0..chance.below(NEW) {
             node.await_event("message", json!({}));
