@@ -15,7 +15,7 @@ fn first() -> u64 {
 
 #[test]
 fn random_inputs_break_nothing() {
-    let (mut shown, mut replies, mut played, mut taken) = (0, 0, 0, 0);
+    let (mut shown, mut replies, mut played, mut taken, mut sealed) = (0, 0, 0, 0, 0);
     for seed in first()..first() + runs() {
         let life = std::panic::catch_unwind(|| live(Choices::seeded(seed), 1500));
         let life = life.unwrap_or_else(|_| panic!("CHAOS_SEED={seed} CHAOS_RUNS=1 runs this again"));
@@ -23,9 +23,11 @@ fn random_inputs_break_nothing() {
         replies += life.replies;
         played += life.played;
         taken += life.taken;
+        sealed += life.sealed;
     }
     assert!(played > 500 && taken > 200, "too little voice to tell: {played} chunks, {taken} datagrams");
     assert!(shown > 500 && replies > 1000, "too little happened to tell: {shown} shown, {replies} replies");
+    assert!(sealed > 300, "too few links of level 2 to tell: {sealed}");
 }
 
 #[test]

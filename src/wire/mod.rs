@@ -13,6 +13,8 @@
 //! - [`window`]: which numbers of a session of voice have come
 
 pub mod canonical;
+#[cfg(fuzzing)]
+mod cheap;
 pub mod datagram;
 pub mod frame;
 pub mod identity;

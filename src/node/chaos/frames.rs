@@ -3,27 +3,14 @@
 use serde_json::{Value, json};
 
 use super::Chaos;
-use crate::node::{Input, LinkId};
 use crate::sim::author;
 use crate::wire::room_key::{Bound, NONCE, Purpose, RoomKey, Scheme};
 use crate::wire::signed::Place;
 
 impl Chaos<'_> {
-    /// Most peers say hello as they should, and so come to speak.
-    pub(super) fn hello(&mut self, link: LinkId) {
-        if self.below(5) == 0 {
-            return;
-        }
-        let (ours, peer) = (self.below(2), format!("peer{}", self.below(6)));
-        let hello = self.known(ours, "h", &peer);
-        let body = hello.to_string().into_bytes();
-        let frame = [&(body.len() as u32).to_be_bytes()[..], &body].concat();
-        self.handle(Input::Bytes { link, bytes: &frame });
-    }
-
     /// A frame: most of the time one that makes sense, with some fields changed.
     pub(super) fn frame(&mut self) -> Vec<u8> {
-        let peer = format!("peer{}", self.below(6));
+        let peer = self.peer_id();
         let id = format!("m{}", self.below(200));
         let which = self.below(20);
         let mut message = self.known(which, &id, &peer);
@@ -40,11 +27,15 @@ impl Chaos<'_> {
             }
             _ => {}
         }
-        let length = if self.below(60) == 0 { self.choices.number() as u32 } else { body.len() as u32 };
-        [&length.to_be_bytes()[..], &body].concat()
+        let mut frame = self.frame_of(&body);
+        if self.below(60) == 0 {
+            let length = self.choices.number() as u32;
+            frame.splice(..4, length.to_be_bytes());
+        }
+        frame
     }
 
-    fn known(&mut self, which: usize, id: &str, peer: &str) -> Value {
+    pub(super) fn known(&mut self, which: usize, id: &str, peer: &str) -> Value {
         let ours = || json!({ "version": 1, "caps": ["ping", "confirm", "nick"] });
         match which {
             0 => json!({ "type": "hello", "id": id, "from": peer, "username": "p" }),

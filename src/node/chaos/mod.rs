@@ -2,7 +2,7 @@
 //! answers each line once, shows nothing twice, keeps its bounds, and never asks to be woken at a time that has passed.
 //!
 //! - [`choices`]: from a seed, for tests; or from a fuzzer's input
-//! - [`frames`]: what peers send over links; [`sound`]: datagrams, and what microphone and speaker bring
+//! - [`peers`]: who is at the other ends of links; [`frames`]: what they send; [`sound`]: datagrams, and what microphone and speaker bring
 //! - [`kept`]: beside it, the messages that a node keeps
 
 use std::collections::BTreeMap;
@@ -21,6 +21,7 @@ use crate::wire::room_key::Scheme;
 pub mod choices;
 mod frames;
 pub mod kept;
+mod peers;
 mod sound;
 
 use choices::Choices;
@@ -39,6 +40,7 @@ pub struct Chaos<'c> {
     start: Instant,
     now: Duration,
     links: Vec<LinkId>,
+    peers: peers::Peers,
     next_link: u64,
     dials: Vec<DialId>,
     jobs: Vec<JobId>,
@@ -71,6 +73,8 @@ pub struct Sum {
     pub played: u64,
     /// Datagrams taken.
     pub taken: u64,
+    /// Handshakes done.
+    pub sealed: u64,
 }
 
 /// Lives through so many steps, or as many as the choices last for, and ends.
@@ -125,6 +129,7 @@ impl<'c> Chaos<'c> {
         let has_state = choices.below(4) == 0;
         let config = Config {
             stay: choices.below(3) == 0,
+            secure: choices.below(8) == 0,
             check: choices.below(5) == 0,
             max_links: if choices.below(2) == 0 { MAX_LINKS } else { 3 },
             state: has_state.then(State::default),
@@ -138,6 +143,7 @@ impl<'c> Chaos<'c> {
             start,
             now: Duration::ZERO,
             links: Vec::new(),
+            peers: peers::Peers::default(),
             next_link: 0,
             dials: Vec::new(),
             jobs: Vec::new(),
@@ -185,17 +191,18 @@ impl<'c> Chaos<'c> {
             Output::Derive { job, .. } => self.jobs.push(job),
             Output::Close(link) => self.links.retain(|it| *it != link),
             Output::Exit(_) => self.ended = true,
-            Output::Send { .. } | Output::HalfClose(_) | Output::Log(..) | Output::Complain(_) => {}
+            Output::Send { link, bytes } => {
+                let bytes = self.out.piece(&bytes, 0, usize::MAX).to_vec();
+                self.node_sent(link, bytes);
+            }
+            Output::HalfClose(_) | Output::Log(..) | Output::Complain(_) => {}
             Output::Store { .. } => {
                 assert!(self.has_state, "there is no state folder");
                 self.stores += 1;
             }
             Output::Datagram { to, bytes } => {
                 assert!(to.port() != 0 && !to.ip().is_unspecified() && !to.ip().is_multicast());
-                let bytes = match bytes {
-                    Bytes::Small(range) => self.out.bytes(&range).to_vec(),
-                    Bytes::Large(shared) => shared.to_vec(),
-                };
+                let bytes = self.out.piece(&bytes, 0, usize::MAX).to_vec();
                 assert!(bytes.len() <= 1400, "a datagram of {} bytes", bytes.len());
                 if self.thrown.len() == THROWN {
                     self.thrown.remove(0);
@@ -243,8 +250,7 @@ impl<'c> Chaos<'c> {
             0 => {
                 let link = self.new_link();
                 let addr = SocketAddr::from(([10, 0, 0, self.below(4) as u8], 7));
-                self.handle(Input::Accepted { link, addr });
-                self.hello(link);
+                self.greet(link, Input::Accepted { link, addr });
             }
             1 | 2 => self.dial_ends(),
             3 => {
@@ -294,10 +300,11 @@ impl<'c> Chaos<'c> {
                     if self.below(10) == 0 {
                         bytes.truncate(self.below(bytes.len()));
                     }
-                    self.handle(Input::Bytes { link, bytes: &bytes });
+                    self.say(link, &bytes);
                 }
             }
         }
+        self.read();
     }
 
     fn dial_ends(&mut self) {
@@ -305,8 +312,7 @@ impl<'c> Chaos<'c> {
         self.dials.retain(|it| *it != dial);
         if self.below(2) == 0 {
             let link = self.new_link();
-            self.handle(Input::Dialled { dial, link, addr: SocketAddr::from(([10, 0, 0, 9], 7)) });
-            self.hello(link);
+            self.greet(link, Input::Dialled { dial, link, addr: SocketAddr::from(([10, 0, 0, 9], 7)) });
         } else {
             self.handle(Input::DialFailed { dial, code: LinkCode::Refused, reason: "no".into() });
         }
@@ -352,6 +358,7 @@ impl<'c> Chaos<'c> {
             replies: self.replies.len(),
             played: self.played,
             taken: self.node.counters.datagrams_received,
+            sealed: self.peers.sealed,
         }
     }
 }

@@ -1,0 +1,199 @@
+//! Who is at the other ends of the links: originals, nodes of ours that do a true handshake, and those who only begin one.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde_json::json;
+
+use super::Chaos;
+use crate::node::{Input, LinkId};
+use crate::wire::frame::{Allowance, Decoder, Item};
+use crate::wire::identity::Identity;
+use crate::wire::noise::{Handshake, Keys, MAX_PLAIN, Session};
+use crate::wire::signed::{self, Place};
+
+/// Peers of each level.
+const PEERS: usize = 3;
+/// Signed messages that are kept, to be said again.
+const KEPT: usize = 20;
+
+/// All peers.
+#[derive(Debug, Default)]
+pub struct Peers {
+    /// Those of level 2, as soon as they are needed.
+    ours: BTreeMap<usize, (Identity, Keys)>,
+    ends: BTreeMap<LinkId, End>,
+    /// What the node has sent, and has not been read.
+    sent: VecDeque<(LinkId, Vec<u8>)>,
+    /// Signed messages.
+    said: VecDeque<Vec<u8>>,
+    /// Handshakes done.
+    pub sealed: u64,
+}
+
+/// A peer's end of a link.
+#[derive(Debug)]
+enum End {
+    /// It says nothing that is awaited.
+    Silent,
+    /// An original's.
+    Plain,
+    /// A handshake is under way.
+    Shaking(usize, Box<Handshake>),
+    /// It is done.
+    Sealed(Box<Session>, Decoder),
+}
+
+impl Chaos<'_> {
+    /// A link with a peer comes to be, which the node has dialled or not: most say hello as they should, and so come to speak.
+    pub(super) fn greet(&mut self, link: LinkId, came: Input<'_>) {
+        let dialled = matches!(came, Input::Dialled { .. });
+        let who = self.below(PEERS);
+        let seed = [self.choices.byte(); 32];
+        let mut out = Vec::new();
+        let end = match self.below(6) {
+            0 => End::Silent,
+            1 | 2 => End::Plain,
+            _ => {
+                let keys = &self.ours(who).1;
+                let begun = match dialled {
+                    true => Handshake::answer(keys, seed),
+                    false => Handshake::dial(keys, seed, None, &mut out),
+                };
+                End::Shaking(who, Box::new(begun.expect("it begins")))
+            }
+        };
+        let is_plain = matches!(end, End::Plain);
+        self.peers.ends.insert(link, end);
+        self.handle(came);
+        if is_plain && dialled {
+            // What an original does with what it takes for a length: the node then dials again.
+            return self.handle(Input::Ended { link, error: None });
+        }
+        if is_plain {
+            let (ours, peer) = (self.below(2), self.peer_id());
+            let hello = self.known(ours, "h", &peer);
+            out = framed(&hello.to_string().into_bytes());
+        }
+        if !out.is_empty() {
+            self.handle(Input::Bytes { link, bytes: &out });
+        }
+        self.read();
+    }
+
+    /// The id of some peer.
+    pub(super) fn peer_id(&mut self) -> String {
+        match self.below(2 * PEERS) {
+            who @ 0..PEERS => self.ours(who).0.id().to_string(),
+            who => format!("peer{who}"),
+        }
+    }
+
+    /// Says bytes of frames on a link: sealed, if that is how it is.
+    pub(super) fn say(&mut self, link: LinkId, bytes: &[u8]) {
+        let mut out = Vec::new();
+        match self.peers.ends.get_mut(&link) {
+            Some(End::Sealed(session, _)) => {
+                for piece in bytes.chunks(MAX_PLAIN) {
+                    session.seal(piece, &mut out).expect("it is not too long");
+                }
+                match self.below(40) {
+                    // Neither gets through.
+                    0 => out.truncate(self.below(out.len())),
+                    1 => {
+                        let at = self.below(out.len());
+                        if let Some(byte) = out.get_mut(at) {
+                            *byte ^= 1;
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            _ => out.extend_from_slice(bytes),
+        }
+        self.handle(Input::Bytes { link, bytes: &out });
+    }
+
+    /// Notes what the node has sent, for [`Self::read`].
+    pub(super) fn node_sent(&mut self, link: LinkId, bytes: Vec<u8>) {
+        if matches!(self.peers.ends.get(&link), Some(End::Shaking(..) | End::Sealed(..))) {
+            self.peers.sent.push_back((link, bytes));
+        }
+    }
+
+    /// Peers read what the node has sent: they go on with their handshakes, and what is sealed must open.
+    pub(super) fn read(&mut self) {
+        while let Some((link, bytes)) = self.peers.sent.pop_front() {
+            let mut input = &bytes[..];
+            let mut out = Vec::new();
+            if let Some(End::Shaking(who, handshake)) = self.peers.ends.get_mut(&link)
+                && let Some((identity, keys)) = self.peers.ours.get(who)
+            {
+                match handshake.take(keys, &mut input, &mut out) {
+                    Ok(None) => {}
+                    Ok(Some(mut proven)) => {
+                        assert_eq!(proven.id, self.node.id());
+                        self.peers.sealed += 1;
+                        let hello = json!({ "type": "hello", "id": "h", "from": **identity.id(), "username": "p",
+                            "p2p_chat": { "version": 1, "caps": ["ping", "confirm", "nick"] } });
+                        proven.session.seal(&framed(hello.to_string().as_bytes()), &mut out).expect("it is short");
+                        self.peers.ends.insert(link, End::Sealed(Box::new(proven.session), Decoder::default()));
+                    }
+                    // Another version, or it is dialling a node that dials.
+                    Err(_) => drop(self.peers.ends.insert(link, End::Silent)),
+                }
+            }
+            if let Some(End::Sealed(session, decoder)) = self.peers.ends.get_mut(&link) {
+                let mut plain = Vec::new();
+                while session.open(&mut input, &mut plain).expect("what the node seals opens") {
+                    let mut frames = &plain[..];
+                    while let Some(item) = decoder.next(&mut frames, Allowance::Level2).expect("it keeps the limits") {
+                        assert!(matches!(item, Item::Frame(frame) if frame.first() == Some(&b'{')));
+                    }
+                }
+            }
+            if !out.is_empty() {
+                self.handle(Input::Bytes { link, bytes: &out });
+            }
+        }
+    }
+
+    /// A frame of a peer's, made from a message: of level 1, signed by its author or by somebody else, or one that has been said.
+    pub(super) fn frame_of(&mut self, body: &[u8]) -> Vec<u8> {
+        let mut frame = framed(body);
+        match self.below(6) {
+            0 | 1 => frame,
+            2 => self.choices.pick(self.peers.said.make_contiguous()).unwrap_or(frame),
+            signer => {
+                let who = if signer == 3 { self.below(PEERS) } else { self.author_of(body) };
+                let place = Place { epoch: 1 + self.below(6) as u64, n: self.below(300) as u64 };
+                if signed::sign(&self.ours(who).0, place, &mut frame) {
+                    if self.peers.said.len() == KEPT {
+                        self.peers.said.pop_front();
+                    }
+                    self.peers.said.push_back(frame.clone());
+                }
+                frame
+            }
+        }
+    }
+
+    /// Which peer a message is from, if any.
+    fn author_of(&mut self, body: &[u8]) -> usize {
+        let message: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+        (0..PEERS).find(|who| message["from"] == **self.ours(*who).0.id()).unwrap_or_default()
+    }
+
+    fn ours(&mut self, who: usize) -> &(Identity, Keys) {
+        self.peers.ours.entry(who).or_insert_with(|| {
+            let secret = [who as u8 + 10; 32];
+            let identity = Identity::new(&secret);
+            let keys = Keys::new(&identity, secret, None);
+            (identity, keys)
+        })
+    }
+}
+
+/// With the length before it.
+pub fn framed(body: &[u8]) -> Vec<u8> {
+    [&(body.len() as u32).to_be_bytes()[..], body].concat()
+}
