@@ -55,8 +55,8 @@ struct Options {
     /// a smaller run, of some 20 seconds
     #[argh(switch)]
     quick: bool,
-    /// measure only this: chain, hop, fanout, shown, memory, stalled, stdin, start, handshake or
-    /// strangers; repeatable
+    /// measure only this: chain, encrypted, signed, hop, fanout, shown, memory, stalled, stdin, start, handshake
+    /// or strangers; repeatable
     #[argh(option, arg_name = "name")]
     only: Vec<String>,
     /// rounds of the compared works (5; 2 when quick)

@@ -1,4 +1,5 @@
-//! The load: a sender and its sinks, raw sockets that speak the original's format and cost next to nothing.
+//! The load: a sender and its sinks, raw sockets that speak the original's format and cost next to nothing; or level 2, where
+//! what encryption and signatures cost the relay is measured.
 //!
 //! One thread drives them all. It sends in bursts whose frames are encoded beforehand (only the id is patched in place),
 //! and reads what arrives in large pieces, of which it looks at each frame's length and id. So many messages are in
@@ -9,6 +10,10 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
+
+use p2p_chat::wire::identity::Identity;
+use p2p_chat::wire::noise::{Handshake, Keys, MAX_PLAIN, Session};
+use p2p_chat::wire::signed::{Place, sign};
 
 use crate::frame;
 
@@ -30,9 +35,24 @@ const READ: usize = 256 * 1024;
 /// What the ids of the load begin with.
 const OURS: &[u8] = b"be9c4000-";
 
+/// What the load speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Speech {
+    /// The original's format.
+    Original,
+    /// The same messages, over encrypted links.
+    Encrypted,
+    /// Signed messages, over encrypted links.
+    Signed,
+}
+
 /// One link into the relay, as its peer sees it.
 pub struct Link {
     stream: TcpStream,
+    /// At level 2: what seals and opens, what has come of it, and the content of one record.
+    session: Option<Box<Session>>,
+    raw: Vec<u8>,
+    plain: Vec<u8>,
     buffer: Vec<u8>,
     filled: usize,
     /// Chats that came.
@@ -47,14 +67,95 @@ pub struct Link {
 
 impl Link {
     /// Connects and shakes hands.
-    pub fn dial(addr: SocketAddr, name: &str) -> io::Result<Self> {
-        let mut stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
+    pub fn dial(addr: SocketAddr, name: &str, speech: Speech) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        stream.write_all(&frame::hello(name))?;
-        frame::read(&mut stream)?;
-        Ok(Self { stream, buffer: vec![0; READ], filled: 0, chats: 0, next: 0, lost: 0, again: 0 })
+        let mut link = Self {
+            stream,
+            session: None,
+            raw: Vec::new(),
+            plain: Vec::new(),
+            buffer: vec![0; READ],
+            filled: 0,
+            chats: 0,
+            next: 0,
+            lost: 0,
+            again: 0,
+        };
+        if speech == Speech::Original {
+            link.stream.write_all(&frame::hello(name))?;
+            frame::read(&mut link.stream)?;
+        } else {
+            link.shake_hands(name)?;
+        }
+        Ok(link)
+    }
+
+    /// The handshake of level 2, and the hello in it.
+    fn shake_hands(&mut self, name: &str) -> io::Result<()> {
+        let failed = |why| move |_| io::Error::other(why);
+        let identity = identity_of(name);
+        let keys = Keys::new(&identity, seed_of(name, 1), None);
+        let mut out = Vec::new();
+        let mut handshake = Handshake::dial(&keys, seed_of(name, 2), None, &mut out).map_err(failed("no handshake"))?;
+        self.stream.write_all(&out)?;
+        out.clear();
+        self.raw = vec![0; READ];
+        let proven = loop {
+            let read = self.stream.read(&mut self.raw)?;
+            let mut input = &self.raw[..read];
+            match handshake.take(&keys, &mut input, &mut out).map_err(failed("the handshake failed"))? {
+                Some(proven) if input.is_empty() => break proven,
+                None if read > 0 => {}
+                _ => return Err(io::Error::other("the relay closed a link, or spoke before it was spoken to")),
+            }
+        };
+        self.stream.write_all(&out)?;
+        self.session = Some(Box::new(proven.session));
+        self.write_all(&frame::hello(identity.id()))?;
+        while frame::end(&self.buffer[..self.filled]).is_none() {
+            self.fill()?;
+        }
+        self.filled = 0;
+        Ok(())
+    }
+
+    /// Writes whole frames.
+    fn write_all(&mut self, frames: &[u8]) -> io::Result<()> {
+        let Some(session) = &mut self.session else { return self.stream.write_all(frames) };
+        let mut sealed = Vec::with_capacity(frames.len() + 64);
+        for piece in frames.chunks(MAX_PLAIN) {
+            session.seal(piece, &mut sealed).map_err(|_| io::Error::other("a record can't be sealed"))?;
+        }
+        self.stream.write_all(&sealed)
+    }
+
+    /// Waits for one piece of the stream of frames.
+    fn fill(&mut self) -> io::Result<()> {
+        let closed = || io::Error::other("the relay closed a link");
+        let Some(session) = &mut self.session else {
+            let read = self.stream.read(&mut self.buffer[self.filled..])?;
+            self.filled += read;
+            return if read > 0 { Ok(()) } else { Err(closed()) };
+        };
+        // So much that all of it has room behind what is left of the last piece.
+        let room = self.buffer.len() - self.filled;
+        let read = self.stream.read(&mut self.raw[..room.min(READ / 2)])?;
+        if read == 0 {
+            return Err(closed());
+        }
+        let mut input = &self.raw[..read];
+        while session.open(&mut input, &mut self.plain).map_err(|_| io::Error::other("a record does not open"))? {
+            let end = self.filled + self.plain.len();
+            let Some(to) = self.buffer.get_mut(self.filled..end) else {
+                return Err(io::Error::other("too much at once"));
+            };
+            to.copy_from_slice(&self.plain);
+            self.filled = end;
+        }
+        Ok(())
     }
 
     /// Reads until all numbers below this have come or been passed over.
@@ -75,11 +176,7 @@ impl Link {
 
     /// Waits for one piece of the stream, and counts the frames that it completes.
     fn read_once(&mut self) -> io::Result<()> {
-        let read = self.stream.read(&mut self.buffer[self.filled..])?;
-        if read == 0 {
-            return Err(io::Error::other("the relay closed a link"));
-        }
-        self.filled += read;
+        self.fill()?;
         let mut start = 0;
         while let Some(end) = frame::end(&self.buffer[start..self.filled]) {
             let body = start + 4..start + end;
@@ -122,9 +219,23 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
+/// The key of a node of the load.
+fn identity_of(name: &str) -> Identity {
+    Identity::new(&seed_of(name, 0))
+}
+
+/// Bytes that differ for each name and purpose. Nothing here is secret.
+fn seed_of(name: &str, purpose: u8) -> [u8; 32] {
+    let mut seed = [purpose; 32];
+    seed[1..].iter_mut().zip(name.bytes()).for_each(|(to, from)| *to = from);
+    seed
+}
+
 /// The link that chats come from.
 pub struct Sender {
     link: Link,
+    /// Signs each message, if they are signed.
+    identity: Option<Identity>,
     /// A burst of frames; only their ids ever change.
     burst: Vec<u8>,
     /// The length of one frame.
@@ -136,21 +247,33 @@ pub struct Sender {
 }
 
 impl Sender {
-    pub fn dial(addr: SocketAddr, name: &str) -> io::Result<Self> {
-        let frame = chat(name);
+    pub fn dial(addr: SocketAddr, name: &str, speech: Speech) -> io::Result<Self> {
+        let identity = (speech == Speech::Signed).then(|| identity_of(name));
+        let frame = chat(identity.as_ref().map_or(name, |identity| identity.id()), speech);
         let id_at = find(&frame, OURS).ok_or_else(|| io::Error::other("a chat has no id"))?;
-        let link = Link::dial(addr, name)?;
-        Ok(Self { link, burst: frame.repeat(BURST), stride: frame.len(), id_at, next: 0 })
+        let link = Link::dial(addr, name, speech)?;
+        Ok(Self { link, identity, burst: frame.repeat(BURST), stride: frame.len(), id_at, next: 0 })
     }
 
     /// Writes so many messages, a burst at most, in one piece.
     pub fn send(&mut self, count: usize) -> io::Result<()> {
         let count = count.min(BURST);
+        let first = self.next;
         for frame in self.burst.chunks_exact_mut(self.stride).take(count) {
             patch_id(&mut frame[self.id_at..self.id_at + 36], self.next);
             self.next += 1;
         }
-        self.link.stream.write_all(&self.burst[..count * self.stride])
+        let frames = &self.burst[..count * self.stride];
+        let Some(identity) = &self.identity else { return self.link.write_all(frames) };
+        let mut signed = Vec::with_capacity(frames.len() * 2);
+        for (frame, n) in frames.chunks_exact(self.stride).zip(first..) {
+            let mut frame = frame.to_vec();
+            if !sign(identity, Place { epoch: 1, n: n + 1 }, &mut frame) {
+                return Err(io::Error::other("a chat can't be signed"));
+            }
+            signed.append(&mut frame);
+        }
+        self.link.write_all(&signed)
     }
 
     /// The same link, to read from.
@@ -159,17 +282,18 @@ impl Sender {
     }
 }
 
-/// A chat as the original encodes it, with an id that is to be patched.
-fn chat(from: &str) -> Vec<u8> {
+/// A chat as the original encodes it, with an id that is to be patched; at level 2 with what ours has besides.
+fn chat(from: &str, speech: Speech) -> Vec<u8> {
     let text = "All work and no play makes a relay. ".repeat(TEXT / 36 + 1);
     frame::encode(&format!(
         concat!(
             r#"{{"id":"be9c4000-0000-4000-8000-000000000000","type":"chat","from":"{}","username":"{}","#,
-            r#""room":"bench","msg":"{}","ttl":5,"ts":"2026-01-31T12:00:00"}}"#
+            r#""room":"bench","msg":"{}","ttl":5,{}"ts":"2026-01-31T12:00:00"}}"#
         ),
         from,
         from,
-        &text[..TEXT]
+        &text[..TEXT],
+        if speech == Speech::Original { "" } else { r#""ttl0":5,"# },
     ))
 }
 
@@ -196,10 +320,15 @@ pub struct Load {
 }
 
 impl Load {
-    /// Links a sender and so many sinks.
+    /// Links a sender and so many sinks, which speak as the original does.
     pub fn dial(addr: SocketAddr, sinks: usize) -> io::Result<Self> {
-        let sender = Sender::dial(addr, "bench-0")?;
-        let sinks = (1..=sinks).map(|n| Link::dial(addr, &format!("bench-{n}"))).collect::<io::Result<_>>()?;
+        Self::dial_as(addr, sinks, Speech::Original)
+    }
+
+    /// The same in that speech.
+    pub fn dial_as(addr: SocketAddr, sinks: usize, speech: Speech) -> io::Result<Self> {
+        let sender = Sender::dial(addr, "bench-0", speech)?;
+        let sinks = (1..=sinks).map(|n| Link::dial(addr, &format!("bench-{n}"), speech)).collect::<io::Result<_>>()?;
         Ok(Self { sender, sinks })
     }
 

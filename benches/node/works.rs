@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::load::{Link, Load, Sender, TEXT, WINDOW};
+use crate::load::{Link, Load, Sender, Speech, TEXT, WINDOW};
 use crate::relay::{Cpus, Memory, Relay, Setup, Who};
 use crate::report::{Limit, Pick, Progress, Report, Row, Series, Unit, median, thousands};
 use crate::strangers;
@@ -18,8 +18,10 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 type Work = (&'static str, fn(&mut Bench));
 
 /// All of them.
-pub const WORKS: [Work; 10] = [
+pub const WORKS: [Work; 12] = [
     ("chain", chain),
+    ("encrypted", encrypted),
+    ("signed", signed),
     ("hop", hop),
     ("fanout", fanout),
     ("shown", shown),
@@ -102,7 +104,7 @@ impl Bench {
 /// Sender, relay, sink: CPU a message and messages a second.
 fn chain(bench: &mut Bench) {
     let count = bench.size(200_000);
-    let measure = |bench: &Bench, who| carry(&bench.setup(), who, 1, count);
+    let measure = |bench: &Bench, who| carry(&bench.setup(), who, 1, count, Speech::Original);
     let [cpu, rate] = bench.rounds("chain", 2 * bench.rounds, &Who::ALL, measure);
     bench.report.rows.extend([
         Row::new("chain-cpu", format!("CPU a message, chain of three, {WINDOW} in flight"), Unit::Microseconds, cpu)
@@ -114,10 +116,50 @@ fn chain(bench: &mut Bench) {
     ]);
 }
 
+/// The chain over encrypted links, with messages that nobody has signed; the yardsticks go on in the clear.
+fn encrypted(bench: &mut Bench) {
+    let (count, fanned) = (bench.size(200_000), bench.size(20_000));
+    let measure = |bench: &Bench, who| carry(&bench.setup(), who, 1, count, level2(who, Speech::Encrypted));
+    let [cpu, rate] = bench.rounds("encrypted", bench.rounds, &Who::ALL, measure);
+    let measure = |bench: &Bench, who| carry(&bench.setup(), who, FAN, fanned, level2(who, Speech::Encrypted));
+    let [fan_cpu, _] = bench.rounds("encrypted fan-out", bench.rounds, &Who::ALL, measure);
+    bench.report.rows.extend([
+        Row::new("encrypted-cpu", "CPU a message, chain, links encrypted", Unit::Microseconds, cpu)
+            .gate(Limit::MostOfTyped(3.0))
+            .reach(Limit::MostOfTyped(2.0)),
+        Row::new("encrypted-throughput", "throughput, the same", Unit::PerSecond, rate),
+        Row::new(
+            "encrypted-fanout-cpu",
+            format!("CPU a message, fan-out to {FAN}, encrypted"),
+            Unit::Microseconds,
+            fan_cpu,
+        )
+        .gate(Limit::MostOfTyped(3.0)),
+    ]);
+}
+
+/// The same with messages whose signatures are verified on the way.
+fn signed(bench: &mut Bench) {
+    let count = bench.size(60_000);
+    let measure = |bench: &Bench, who| carry(&bench.setup(), who, 1, count, level2(who, Speech::Signed));
+    let [cpu, rate] = bench.rounds("signed", bench.rounds, &Who::ALL, measure);
+    bench.report.rows.extend([
+        Row::new("signed-cpu", "CPU a message, chain, encrypted and every signature verified", Unit::Microseconds, cpu)
+            .gate(Limit::MostOfTyped(20.0))
+            .reach(Limit::MostOfTyped(15.0)),
+        Row::new("signed-throughput", "throughput, the same", Unit::PerSecond, rate),
+    ]);
+}
+
+/// What the load speaks to a contestant: the yardsticks know the original's format alone.
+fn level2(who: Who, speech: Speech) -> Speech {
+    if who == Who::Node { speech } else { Speech::Original }
+}
+
 /// One message to 32 links: CPU a message, and copies a second that arrive.
 fn fanout(bench: &mut Bench) {
     let count = bench.size(20_000);
-    let measure = |bench: &Bench, who| carry(&bench.setup(), who, FAN, count);
+    let measure = |bench: &Bench, who| carry(&bench.setup(), who, FAN, count, Speech::Original);
     let [cpu, rate] = bench.rounds("fanout", 2 * bench.rounds, &Who::ALL, measure);
     bench.report.rows.extend([
         Row::new("fanout-cpu", format!("CPU a message, fan-out to {FAN}"), Unit::Microseconds, cpu)
@@ -154,9 +196,9 @@ fn shown(bench: &mut Bench) {
 }
 
 /// CPU a message in microseconds and messages a second, of a full window through one relay to so many sinks.
-fn carry(setup: &Setup<'_>, who: Who, sinks: u64, count: u64) -> Outcome<[f64; 2]> {
+fn carry(setup: &Setup<'_>, who: Who, sinks: u64, count: u64, speech: Speech) -> Outcome<[f64; 2]> {
     let relay = Relay::start(who, setup)?;
-    let mut load = Load::dial(relay.addr, sinks as usize)?;
+    let mut load = Load::dial_as(relay.addr, sinks as usize, speech)?;
     load.flood(WARM_UP)?;
     let before = relay.cpu()?;
     let start = Instant::now();
@@ -263,7 +305,7 @@ fn memory_of_links(relay: &Relay) -> Outcome<f64> {
     let before = relay.memory(Memory::Resident)?;
     let mut links = Vec::new();
     for number in 0..LINKS {
-        let mut link = Sender::dial(relay.addr, &format!("bench-{number}"))?;
+        let mut link = Sender::dial(relay.addr, &format!("bench-{number}"), Speech::Original)?;
         link.next = number;
         links.push(link);
     }
@@ -289,7 +331,7 @@ fn stalled(bench: &mut Bench) {
         load.flood(FILLING)?;
         let (before, _) = stream(&mut load, alone)?;
         let peak = relay.memory(Memory::Peak)?;
-        let stalled = Link::dial(relay.addr, "bench-stalled")?;
+        let stalled = Link::dial(relay.addr, "bench-stalled", Speech::Original)?;
         let (rate, pause) = stream(&mut load, beside)?;
         let more = relay.memory(Memory::Peak)? - peak;
         drop(stalled);
@@ -332,7 +374,7 @@ fn stdin(bench: &mut Bench) {
     let count = bench.size(100_000);
     let measure = |bench: &Bench, who| {
         let mut relay = Relay::start(who, &bench.setup())?;
-        let mut sink = Link::dial(relay.addr, "bench-1")?;
+        let mut sink = Link::dial(relay.addr, "bench-1", Speech::Original)?;
         let mut stdin = relay.take_stdin()?;
         let line = format!("{{\"cmd\":\"send\",\"text\":\"{}\"}}\n", "x".repeat(TEXT));
         let start = Instant::now();
