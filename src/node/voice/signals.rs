@@ -106,6 +106,9 @@ impl Node {
             return None;
         }
         let ours = Ours::read(view);
+        if ours.is_none() && self.is_secure() {
+            return None;
+        }
         let id: Rc<str> = signal.from.into();
         let was_ours = self.voice.roster.get(&id).is_some_and(|member| member.session.is_some());
         if ours.is_none() && was_ours && !signal.verified {

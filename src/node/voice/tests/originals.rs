@@ -16,6 +16,28 @@ fn pair(seed: u64) -> (Net, At, Original) {
     (net, node, old)
 }
 
+#[test]
+fn with_secure_an_original_is_not_there_whoever_passes_on_its_join() {
+    let mut net = Net::new(3, (ms(5), ms(5)));
+    let [open, secure] = [false, true].map(|secure| net.node_with("n", |config| config.secure = secure));
+    net.link(secure, open);
+    let mut old = Original::linked(&mut net, 1, open);
+    for node in [open, secure] {
+        join(&mut net, node);
+    }
+    old.join(&mut net, open);
+    idle(&mut net, &[open, secure], 10);
+    let ids = |net: &mut Net, at| voice_peers(net, at).iter().map(|it| it["peer"].clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&mut net, open).len(), 2);
+    assert_eq!(ids(&mut net, secure), [json!(net.at(open).id())]);
+    let dropped = |net: &mut Net| counters(net, secure)["datagrams_dropped"].as_u64();
+    let before = dropped(&mut net);
+    old.say(&mut net, &[secure], &words(0)[10]);
+    idle(&mut net, &[open, secure], 100);
+    assert_eq!(dropped(&mut net), before.map(|n| n + 1));
+    assert!(old.heard(&net).iter().all(|it| it.from == net.at(open).id()), "and it is sent nothing");
+}
+
 /// The original says its words, a node what `node_says`. Gives what the node heard.
 fn exchange(net: &mut Net, node: At, old: &mut Original, node_says: &[Frame], frames: usize) -> Vec<i16> {
     let before = net.played(node).len();
