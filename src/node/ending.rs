@@ -122,6 +122,7 @@ impl Node {
             out.push(Output::Complain(format!("{undelivered} frames were not taken by their link in time")));
         }
         self.phase = Phase::Done;
+        self.give_places_back(out);
         self.emit(&Event::Bye(Bye { reason, exit, undelivered }), out);
         out.push(Output::Exit(exit));
     }

@@ -308,7 +308,7 @@ impl Node {
             noise,
             id: identity.id().clone(),
             identity,
-            places: places::Places::new(clock.start(now)),
+            places: places::Places::new(config.state.as_ref(), clock.start(now)),
             username: config.username.clone(),
             room: config.room.clone(),
             listen: config.listen.iter().filter(|room| *room != "*").cloned().collect(),
@@ -345,6 +345,7 @@ impl Node {
         node.say_ready(out);
         node.warn_of_weak_keys(now, out);
         node.load_blocks(now, out);
+        node.set_places_aside(now, out);
         node.dial_from_start(now, out);
         node
     }
@@ -382,6 +383,7 @@ impl Node {
         }
         self.check_deadlines(now, out);
         self.run_pending(now, out);
+        self.set_places_aside(now, out);
         self.go_on_ending(now, out);
         self.seal_gathered(out);
     }
@@ -403,6 +405,7 @@ impl Node {
     /// Whether a client's next line may be handed in: not while one waits, nor while a link's queue is full.
     pub fn may_take_request(&self, now: Now, client: ClientId) -> bool {
         self.phase.is_running()
+            && self.has_places()
             && self.clients.get(&client).is_some_and(Client::is_free)
             && !self.full.iter().any(|id| self.is_worth_waiting_for(now, *id))
     }

@@ -463,7 +463,7 @@ impl Net {
         LinkId(self.next_link)
     }
 
-    fn time(&self) -> Now {
+    pub(crate) fn time(&self) -> Now {
         let ms = u64::try_from(self.now.as_millis()).unwrap_or(u64::MAX);
         Now { mono: self.start + self.now, unix_ms: 1_767_225_600_000 + ms }
     }
