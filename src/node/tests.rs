@@ -26,7 +26,7 @@ fn random_inputs_break_nothing() {
         sealed += life.sealed;
     }
     assert!(played > 500 && taken > 200, "too little voice to tell: {played} chunks, {taken} datagrams");
-    assert!(shown > 500 && replies > 1000, "too little happened to tell: {shown} shown, {replies} replies");
+    assert!(shown > 300 && replies > 1000, "too little happened to tell: {shown} shown, {replies} replies");
     assert!(sealed > 300, "too few links of level 2 to tell: {sealed}");
 }
 

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::Chaos;
 use crate::sim::author;
+use crate::wire::identity::belongs_to_a_key;
 use crate::wire::room_key::{Bound, NONCE, Purpose, RoomKey, Scheme};
 use crate::wire::signed::Place;
 
@@ -14,10 +15,13 @@ impl Chaos<'_> {
         let id = format!("m{}", self.below(200));
         let which = self.below(20);
         let mut message = self.known(which, &id, &peer);
-        if message["voice"].is_object() || self.below(8) == 0 {
+        let needs_it = message["voice"].is_object() || message["from"].as_str().is_some_and(belongs_to_a_key);
+        if message["sig"].is_null() && (needs_it || self.below(8) == 0) {
             message = self.perhaps_signed(message);
         }
-        self.change(&mut message, 4);
+        // Three that are signed and changed get their address banned: then nothing comes of it any more.
+        let once_in = if message["sig"].is_null() { 4 } else { 60 };
+        self.change(&mut message, once_in);
         let mut body = message.to_string().into_bytes();
         match self.below(20) {
             0 => body.truncate(self.below(30)),
@@ -74,10 +78,10 @@ impl Chaos<'_> {
 
     /// The same message, or what its author has signed: with a place that is new, or not.
     fn perhaps_signed(&mut self, message: Value) -> Value {
-        let place = Place { epoch: self.below(6) as u64, n: self.below(200) as u64 };
-        match self.below(4) {
+        let place = Place { epoch: self.below(6) as u64, n: self.below(1 << 16) as u64 };
+        match self.below(16) {
             0 => message,
-            n => author::sign(&author::author(&format!("peer{}", n + self.below(3))), place, &message),
+            n => author::sign(&author::author(&format!("peer{n}")), place, &message),
         }
     }
 
