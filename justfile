@@ -70,6 +70,10 @@ soak runs="2000":
 fuzz *arguments:
     scripts/fuzz {{ arguments }}
 
+# try so many random cases on each property of codecs, signatures and replay windows: a minute or two
+properties cases="100000":
+    PROPTEST_CASES={{ cases }} cargo test --release --locked --lib -- wire:: gossip::
+
 # draw the way of a message as SVG, from logs (--message ID, --out FILE)
 trace *arguments:
     scripts/trace {{ arguments }}

@@ -10,7 +10,7 @@ use crate::api::arguments::MAX_NAME;
 use crate::lab::call::Setup;
 use crate::lab::options::VoiceLab;
 use crate::node::LogLevel;
-use crate::wire::limits::{MAX_HISTORY_BYTES, MAX_LINKS, MAX_LINKS_PER_ADDR, MAX_ROOMS, MAX_TARGETS};
+use crate::wire::limits::{MAX_HISTORY_BYTES, MAX_LINKS, MAX_LINKS_PER_ADDR, MAX_RATE, MAX_ROOMS, MAX_TARGETS, RATE};
 use crate::wire::room_key::Scheme;
 
 /// A headless peer-to-peer chat node: JSON commands in on stdin, JSON events out on stdout, a line each.
@@ -120,6 +120,10 @@ pub struct Options {
     /// links at once of one address other than loopback (8)
     #[argh(option, default = "MAX_LINKS_PER_ADDR", arg_name = "n")]
     pub max_links_per_addr: usize,
+
+    /// messages a second that an author may say, with bursts of ten times as many (1000); 0: any number
+    #[argh(option, default = "RATE", arg_name = "n")]
+    pub rate: u32,
 
     /// bytes of messages kept for `history` (16777216)
     #[argh(option, default = "MAX_HISTORY_BYTES", arg_name = "n")]
@@ -350,6 +354,9 @@ fn check(options: Options) -> Result<Run, String> {
     }
     if !(1..=512).contains(&options.max_links) || options.max_links_per_addr == 0 {
         return Err("--max-links is from 1 to 512, --max-links-per-addr at least 1".into());
+    }
+    if options.rate > MAX_RATE {
+        return Err(format!("--rate is at most {MAX_RATE}; 0 is no limit"));
     }
     if !(-100_000.0..=100_000.0).contains(&options.clock_ppm) {
         return Err("--clock-ppm is from -100000 to 100000".into());

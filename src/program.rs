@@ -179,6 +179,7 @@ fn prepare(run: Run) -> Result<Prepared, Failure> {
         state: rows,
         max_links,
         max_links_per_addr: options.max_links_per_addr,
+        rate: options.rate,
         history_bytes: options.history_bytes,
         events: run.events,
         keys,

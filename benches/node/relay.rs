@@ -222,7 +222,18 @@ fn command(who: Who, setup: &Setup<'_>) -> io::Result<Command> {
         None => Command::new(program),
     };
     match who {
-        Who::Node => command.args(["--port", "0", "--username", "relay", "--max-links", "128", "--room", setup.room]),
+        Who::Node => command.args([
+            "--port",
+            "0",
+            "--username",
+            "relay",
+            "--max-links",
+            "128",
+            "--rate",
+            "0",
+            "--room",
+            setup.room,
+        ]),
         Who::Typed | Who::Bare => command.args([crate::YARDSTICK, &who.to_string()]),
     };
     Ok(command)

@@ -113,6 +113,7 @@ fn config() -> Config {
         state: None,
         max_links: 64,
         max_links_per_addr: 8,
+        rate: 50,
         history_bytes: 64 << 10,
         events: Vec::new(),
         keys: Vec::new(),

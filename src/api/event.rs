@@ -59,7 +59,7 @@ macro_rules! events {
 
 events! {
     Ready "ready" Ready<'a>, "the first line: the node runs"
-        r#"{"event":"ready","seq":1,"protocol":1,"version":"0.1.0","node":"9b2f4c1e-8d53-4a6b-9c07-3f1e2d4b5a69","username":"Alice","room":"general","tcp":"127.0.0.1:5000","udp":"127.0.0.1:6000","features":["text","voice","audio"],"limits":{"line_bytes":1048576,"text_bytes":65536,"name_bytes":64,"meta_bytes":1024,"links":64,"rooms":1024,"history_per_room":1000,"history_bytes":16777216,"wait_events":10000,"queue_lines":8192,"voice_members_per_room":64,"voice_members":1024,"blocks":1024,"offenders":4096}}"#;
+        r#"{"event":"ready","seq":1,"protocol":1,"version":"0.1.0","node":"9b2f4c1e-8d53-4a6b-9c07-3f1e2d4b5a69","username":"Alice","room":"general","tcp":"127.0.0.1:5000","udp":"127.0.0.1:6000","features":["text","voice","audio"],"limits":{"line_bytes":1048576,"text_bytes":65536,"name_bytes":64,"meta_bytes":1024,"links":64,"rooms":1024,"history_per_room":1000,"history_bytes":16777216,"rate":1000,"authors":16384,"author_intervals":262144,"wait_events":10000,"queue_lines":8192,"voice_members_per_room":64,"voice_members":1024,"blocks":1024,"offenders":4096}}"#;
     Reply "reply" Reply<'a>, "the answer to a line of input"
         r#"{"event":"reply","seq":9,"line":4,"id":1,"cmd":"room","ok":true,"result":{"room":"lounge","previous":"general"}}"#;
     PeerUp "peer_up" PeerUp<'a>, "a neighbour came"
@@ -156,6 +156,12 @@ pub struct Limits {
     pub history_per_room: usize,
     /// Bytes of messages kept in all.
     pub history_bytes: usize,
+    /// Messages a second that an author may say, with bursts of ten times as many; 0: any number.
+    pub rate: u32,
+    /// Authors whose signed messages are remembered by their counters.
+    pub authors: usize,
+    /// The intervals of their counters.
+    pub author_intervals: usize,
     /// Events that `wait` looks back over.
     pub wait_events: usize,
     /// Lines of output waiting to be read.
@@ -461,6 +467,8 @@ pub enum DropCause {
     Replayed,
     /// Not signed, in the name of a node that signs.
     Forged,
+    /// Its author, or its link, has brought more messages than may be passed on.
+    Rate,
 }
 
 /// `dropped`

@@ -17,7 +17,9 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Instant;
 
+use super::rates::{Bucket, Rate};
 use crate::wire::limits::{MAX_ALL_INTERVALS, MAX_AUTHORS, MAX_EPOCHS, MAX_INTERVALS};
 use crate::wire::signed::Place;
 
@@ -34,6 +36,8 @@ pub struct Replay {
 #[derive(Debug)]
 struct Author {
     window: Window,
+    /// What it has used of its rate.
+    said: Bucket,
     used: u64,
 }
 
@@ -59,12 +63,25 @@ impl Replay {
         taken
     }
 
+    /// Whether a message's place could be taken.
+    pub fn is_new(&self, author: &str, place: Place) -> bool {
+        self.authors.get(author).is_none_or(|it| it.window.is_new(place))
+    }
+
+    /// Takes a message of an author off its rate. False: it has said too much.
+    pub fn is_within(&mut self, author: &str, now: Instant, rate: Rate) -> bool {
+        if !self.authors.contains_key(author) {
+            self.add(author.into(), Window::default());
+        }
+        self.authors.get_mut(author).is_some_and(|it| it.said.take(now, rate))
+    }
+
     /// An author's window, of an earlier run.
     pub fn add(&mut self, author: Rc<str>, window: Window) {
         self.uses += 1;
         self.intervals += window.len();
         self.by_use.insert(self.uses, author.clone());
-        if let Some(before) = self.authors.insert(author, Author { window, used: self.uses }) {
+        if let Some(before) = self.authors.insert(author, Author { window, said: Bucket::default(), used: self.uses }) {
             self.intervals -= before.window.len();
             self.by_use.remove(&before.used);
         }
@@ -97,7 +114,17 @@ impl Replay {
 pub struct Window(Vec<(u64, Vec<(u64, u64)>)>);
 
 impl Window {
-    /// Takes a place. False if it has been taken before, or is of too low an epoch.
+    /// Whether a place has not been taken before, and is not of too low an epoch.
+    pub fn is_new(&self, Place { epoch, n }: Place) -> bool {
+        match self.0.binary_search_by_key(&epoch, |it| it.0) {
+            Ok(at) => {
+                self.0.get(at).is_some_and(|(_, intervals)| !intervals.iter().any(|it| (it.0..=it.1).contains(&n)))
+            }
+            Err(at) => at > 0 || self.0.len() < MAX_EPOCHS,
+        }
+    }
+
+    /// Takes a place. False if it is not new.
     pub fn take(&mut self, place: Place) -> bool {
         self.take_within(place, MAX_INTERVALS)
     }
@@ -268,7 +295,9 @@ mod tests {
             let (mut window, mut model) = (Window::default(), Model::default());
             for (epoch, n) in places {
                 let place = place(epoch, if top { u64::MAX - n } else { n });
-                prop_assert_eq!(window.take_within(place, most), model.take(place, most), "{:?}", place);
+                let is_new = window.is_new(place);
+                prop_assert_eq!(window.take_within(place, most), is_new);
+                prop_assert_eq!(model.take(place, most), is_new, "{:?}", place);
                 prop_assert!(window.0.iter().all(|(_, intervals)| intervals.len() <= most));
             }
             prop_assert_eq!(Window::from_bytes(&window.to_bytes()), Some(window));

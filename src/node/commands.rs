@@ -283,6 +283,7 @@ impl Node {
         self.tell_missed((&id, Some(&room), &from, None), &handed.missed, out);
         let links = handed.to;
         self.counters.sent += 1;
+        self.spoke(now);
         let body = frame.get(PREFIX..).unwrap_or_default();
         self.keep(&room, Kept { pos: 0, received_at: stamp, hops: 0, via: None, verified: true, frame: body.into() });
         Ok(result::Sent { message: id, room, links, confirmed: 0, duplicate: false })

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use super::encryption::Crypt;
 use super::ending::Phase;
+use super::rates::LinkRates;
 use super::{Bytes, LinkId, LogLevel, Node, Now, Outbox, Output};
 use crate::api::event::{Direction, DropCause, Event, LinkCode, PeerDown, WarningCode};
 use crate::wire::frame::{Allowance, Decoder, Item, TooLarge};
@@ -51,6 +52,7 @@ pub struct Link {
     /// Since when a frame is unfinished.
     frame_since: Option<Instant>,
     malformed: u32,
+    pub rates: LinkRates,
     /// The peer has closed its direction.
     ended: bool,
 }
@@ -202,6 +204,7 @@ impl Link {
             decoder: Decoder::default(),
             frame_since: None,
             malformed: 0,
+            rates: LinkRates::default(),
             ended: false,
         }
     }

@@ -8,7 +8,7 @@
 //! - [`links`]: what a link is, its queue, its coming and going; [`dial`]: addresses that are dialled again and again
 //! - [`encryption`]: what stands between a link's bytes and its frames
 //! - [`greeting`]: hello, and which of two links between the same nodes stays
-//! - [`places`]: the counters of our own signed messages; [`trust`]: whom the node believes
+//! - [`places`]: the counters of our own signed messages; [`trust`]: whom the node believes; [`rates`]: how much
 //! - [`relay`]: a message's way through the node; [`neighbour`]: what two nodes of ours say to each other
 //! - [`clients`]: lines to clients, the events that `wait` looks back over
 //! - [`voice`]: voice: who is in, what goes to whom, what is heard
@@ -51,6 +51,7 @@ mod neighbour;
 pub mod outbox;
 mod pending;
 mod places;
+mod rates;
 mod relay;
 pub mod state;
 mod strikes;
@@ -120,6 +121,8 @@ pub struct Config {
     pub max_links: usize,
     /// Links of one address at once, loopback exempt.
     pub max_links_per_addr: usize,
+    /// Messages a second that an author may say; 0: any number.
+    pub rate: u32,
     /// Bytes of messages kept.
     pub history_bytes: usize,
     /// Events to show or hide at first.
@@ -254,6 +257,7 @@ pub struct Node {
     /// The identity's.
     id: Rc<str>,
     places: places::Places,
+    rates: rates::Rates,
     username: String,
     room: String,
     listen: BTreeSet<String>,
@@ -308,6 +312,7 @@ impl Node {
             noise,
             id: identity.id().clone(),
             identity,
+            rates: rates::Rates::new(config.rate),
             places: places::Places::new(config.state.as_ref(), clock.start(now)),
             username: config.username.clone(),
             room: config.room.clone(),
@@ -399,6 +404,8 @@ impl Node {
             .chain(self.phase.deadline())
             .chain(self.voice.deadline())
             .chain(self.blocks.deadline())
+            .chain(self.rates.deadline())
+            .chain(self.links.values().filter_map(|link| link.rates.deadline()))
             .min()
     }
 
@@ -406,6 +413,7 @@ impl Node {
     pub fn may_take_request(&self, now: Now, client: ClientId) -> bool {
         self.phase.is_running()
             && self.has_places()
+            && self.rates.may_say(now)
             && self.clients.get(&client).is_some_and(Client::is_free)
             && !self.full.iter().any(|id| self.is_worth_waiting_for(now, *id))
     }
@@ -413,6 +421,7 @@ impl Node {
     /// Whether a link may be read: not while the queue of another, which it may feed, is full.
     pub fn may_read(&self, now: Now, link: LinkId) -> bool {
         !self.full.iter().any(|id| *id != link && self.is_worth_waiting_for(now, *id))
+            && self.links.get(&link).is_none_or(|link| link.rates.may_be_read(now))
     }
 
     /// Whether a frame is unfinished, a queue full or a dial under way: what the next tick may change.
@@ -438,6 +447,7 @@ impl Node {
         }
         self.voice_due(now, out);
         self.blocks_due(now, out);
+        self.rates_due(now);
         if self.clients.values().any(|client| client.deadline().is_some_and(|at| at <= now.mono)) {
             self.stirred = true;
         }
@@ -478,6 +488,9 @@ fn limits_of(config: &Config) -> crate::api::event::Limits {
         rooms: limits::MAX_ROOMS,
         history_per_room: limits::MAX_HISTORY_PER_ROOM,
         history_bytes: config.history_bytes,
+        rate: config.rate,
+        authors: limits::MAX_AUTHORS,
+        author_intervals: limits::MAX_ALL_INTERVALS,
         wait_events: clients::MAX_LOG_EVENTS,
         queue_lines: clients::MAX_QUEUE_LINES,
         voice_members_per_room: limits::MAX_VOICE_MEMBERS,

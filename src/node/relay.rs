@@ -140,6 +140,10 @@ impl Node {
             self.count_drop(DropCause::Blocked);
             return self.tell_dropped(header, Some(&via), DropCause::Blocked, out);
         }
+        let direct = *header.from == *via;
+        if direct {
+            self.neighbour_spoke(now, link);
+        }
         let left = match ttl {
             Ttl::Left(left) => left,
             Ttl::None => 0,
@@ -158,12 +162,18 @@ impl Node {
             return self.copy_came(now, link, copy, known.best_ttl, out);
         }
         let signed = match self.who_said(now, link, view, &header.from, out) {
-            Ok(Some(signed)) if !self.take_place(&header.from, &signed, out) => {
+            Ok(Some(signed)) if !self.is_new_place(&header.from, &signed) => {
                 return self.drop_message(&copy, DropCause::Replayed, out);
+            }
+            Ok(signed) if !direct && !self.may_pass(now, link, &header.from, signed.is_some()) => {
+                return self.drop_message(&copy, DropCause::Rate, out);
             }
             Ok(signed) => signed,
             Err(cause) => return self.drop_message(&copy, cause, out),
         };
+        if let Some(signed) = &signed {
+            self.take_place(&header.from, signed, out);
+        }
         copy.is_said_by(signed.as_ref());
         let (left, hops) = (copy.left, u32::from(copy.ttl0.saturating_sub(copy.left)) + 1);
         let Ok(number) = self.seen.insert(&header.id, author, left) else { return };

@@ -32,11 +32,16 @@ impl Node {
         if !signed::claims(view) {
             return if belongs_to_a_key(from) { Err(DropCause::Forged) } else { Ok(None) };
         }
+        if self.is_worn_out(now, link) {
+            return Err(DropCause::Rate);
+        }
         match signed::verify(view) {
             Ok(signed) => Ok(Some(signed)),
             Err(bad) => {
                 let peer = self.links.get(&link).and_then(|link| link.peer.as_ref());
-                if peer.is_some_and(|peer| peer.level >= 2) {
+                if peer.is_none_or(|peer| peer.level < 2) {
+                    self.pay_for_stranger(now, link);
+                } else {
                     self.strike(now, link, &format!("it passed on a message that is not to be believed: {bad}"), out);
                 }
                 Err(DropCause::BadSignature)
@@ -44,12 +49,15 @@ impl Node {
         }
     }
 
-    /// Takes a signed message's place. False if it has been taken before. Nobody but this node signs with its key, so what it
-    /// has said itself, and remembers no more, is a recording as well.
-    pub(super) fn take_place(&mut self, from: &str, signed: &Signed, out: &mut Outbox) -> bool {
-        if *from == *self.id || !self.replay.take(from, signed.place) {
-            return false;
-        }
+    /// Whether a signed message's place has not been taken. Nobody but this node signs with its key, so what it has said itself,
+    /// and remembers no more, is a recording as well.
+    pub(super) fn is_new_place(&self, from: &str, signed: &Signed) -> bool {
+        *from != *self.id && self.replay.is_new(from, signed.place)
+    }
+
+    /// Takes a signed message's place.
+    pub(super) fn take_place(&mut self, from: &str, signed: &Signed, out: &mut Outbox) {
+        self.replay.take(from, signed.place);
         if self.has_state() {
             let row = self.replay.window(from).map(Window::to_bytes);
             self.store(Table::Replay, from, row, out);
@@ -57,7 +65,6 @@ impl Node {
         while let Some(forgotten) = self.replay.forget_one() {
             self.store(Table::Replay, &forgotten, None, out);
         }
-        true
     }
 }
 
@@ -71,3 +78,6 @@ pub fn remembered(state: Option<&State>) -> Replay {
     }
     replay
 }
+
+#[cfg(test)]
+mod tests;

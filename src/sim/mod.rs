@@ -199,6 +199,7 @@ impl Net {
             entropy: std::array::from_fn(|i| (self.nodes.len() >> (i % 4 * 8)) as u8 ^ 7),
             max_links: limits::MAX_LINKS,
             max_links_per_addr: limits::MAX_LINKS_PER_ADDR,
+            rate: limits::RATE,
             history_bytes: limits::MAX_HISTORY_BYTES,
             events: vec![(EventKind::Forwarded, true), (EventKind::Dropped, true)],
             keys: Vec::new(),

@@ -67,6 +67,10 @@ pub const QUEUE_CLOSE: Duration = Duration::from_secs(5);
 /// Message ids that are remembered, so that each message is taken once. At 2,000 new messages a second they last for
 /// the 2 minutes that the original remembers, below that for longer. Fewer where a fuzzer makes a node for each input.
 pub const MAX_SEEN: usize = if cfg!(fuzzing) { 1 << 12 } else { 1 << 18 };
+/// Messages a second that an author may say, if the command line says nothing else.
+pub const RATE: u32 = 1000;
+/// The highest rate that can be asked for: what goes beyond is as good as none.
+pub const MAX_RATE: u32 = 1_000_000;
 /// Authors whose signed messages are remembered by their counters: whoever was heard least lately is forgotten first.
 pub const MAX_AUTHORS: usize = 1 << 14;
 /// Epochs of an author: its own restarts without memory, of which there are few.

@@ -22,6 +22,7 @@ mod pipes;
 #[cfg(feature = "audio")]
 mod real_sound;
 mod secure;
+mod signed;
 mod snapshots;
 mod state;
 mod stdio;

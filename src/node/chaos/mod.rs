@@ -114,6 +114,7 @@ fn config() -> Config {
         state: None,
         max_links: MAX_LINKS,
         max_links_per_addr: 2,
+        rate: 50,
         history_bytes: HISTORY,
         events: vec![(EventKind::Forwarded, true), (EventKind::Dropped, true)],
         keys: Vec::new(),
