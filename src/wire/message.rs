@@ -29,6 +29,7 @@ macro_rules! fields {
         #[derive(Debug, Default, Clone, Copy)]
         pub struct View<'a> {
             bytes: &'a [u8],
+            unknown: usize,
             $($(#[doc = $doc])* pub $field: Field<'a>,)*
         }
 
@@ -63,7 +64,12 @@ macro_rules! fields {
             }
 
             fn set(&mut self, key: Key, value: &'a RawValue) -> bool {
-                let field = match key { $(Key::$field => &mut self.$field,)* Key::Other => return true };
+                let field = match key {
+                    $(Key::$field => &mut self.$field,)*
+                    Key::Other => {
+                    self.unknown += 1;
+                    return true;
+                } };
                 field.0.replace(value.get()).is_none()
             }
         }
@@ -273,6 +279,11 @@ impl<'a> View<'a> {
             }
         }
         from.deserialize_map(Read)
+    }
+
+    /// How many fields it has that this version does not know.
+    pub const fn unknown(&self) -> usize {
+        self.unknown
     }
 
     /// The frame.
