@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::ahead::Ahead;
 use super::encryption::Crypt;
 use super::ending::Phase;
 use super::rates::LinkRates;
@@ -344,11 +345,17 @@ impl Node {
         out: &mut Outbox,
     ) -> bool {
         let mut completed = false;
+        let mut ahead = Ahead::default();
         while let Some(link) = self.links.get(&id).filter(|link| link.hears()) {
-            match decoder.next(&mut bytes, link.allowance()) {
+            let allowance = link.allowance();
+            if ahead.is_over() {
+                ahead = self.look_ahead(now, id, decoder, bytes, allowance);
+            }
+            match decoder.next(&mut bytes, allowance) {
                 Ok(Some(Item::Frame(frame))) => {
                     completed = true;
-                    self.frame_came(now, id, frame, out);
+                    let looked = ahead.next(frame);
+                    self.frame_came(now, id, frame, looked, out);
                 }
                 Ok(Some(Item::Skimmed(length))) => {
                     completed = true;

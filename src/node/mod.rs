@@ -8,7 +8,7 @@
 //! - [`links`]: what a link is, its queue, its coming and going; [`dial`]: addresses that are dialled again and again
 //! - [`encryption`]: what stands between a link's bytes and its frames
 //! - [`greeting`]: hello, and which of two links between the same nodes stays
-//! - [`places`]: the counters of our own signed messages; [`trust`]: whom the node believes; [`rates`]: how much
+//! - [`places`]: the counters of our own signed messages; [`trust`]: whom the node believes, [`ahead`]: looked at together; [`rates`]: how much
 //! - [`relay`]: a message's way through the node; [`neighbour`]: what two nodes of ours say to each other
 //! - [`clients`]: lines to clients, the events that `wait` looks back over
 //! - [`voice`]: voice: who is in, what goes to whom, what is heard
@@ -35,6 +35,7 @@ use crate::wire::limits;
 use crate::wire::noise::{self, NetworkKey};
 use crate::wire::room_key::RoomKey;
 
+mod ahead;
 mod blocks;
 #[cfg(any(test, fuzzing))]
 pub mod chaos;

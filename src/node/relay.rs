@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
+use super::ahead::{Looked, Verdict};
 use super::clock::rfc3339;
 use super::links::Stage;
 use super::voice;
@@ -72,7 +73,7 @@ pub struct Handed {
 
 impl Node {
     /// A frame came from a link.
-    pub(super) fn frame_came(&mut self, now: Now, id: LinkId, frame: &[u8], out: &mut Outbox) {
+    pub(super) fn frame_came(&mut self, now: Now, id: LinkId, frame: &[u8], looked: Looked<'_>, out: &mut Outbox) {
         let Some(link) = self.links.get_mut(&id) else { return };
         if link.stage == Stage::Greeting {
             return self.greeted(now, id, frame, out);
@@ -80,7 +81,7 @@ impl Node {
         if !std::mem::replace(&mut link.proven, true) {
             self.proven(now, id, out);
         }
-        let view = match View::parse(frame) {
+        let view = match looked.view {
             Ok(view) => view,
             Err(refusal) => return self.refused(now, id, refusal, out),
         };
@@ -103,7 +104,7 @@ impl Node {
             return self.count_drop(DropCause::Ignored);
         }
         match header(&view, kind) {
-            Ok(header) => self.message_came(now, id, &view, &header, ttl, out),
+            Ok(header) => self.message_came(now, id, (&view, looked.verdict), &header, ttl, out),
             Err(refusal) => self.refused(now, id, refusal, out),
         }
     }
@@ -128,7 +129,7 @@ impl Node {
         &mut self,
         now: Now,
         link: LinkId,
-        view: &View<'_>,
+        (view, verdict): (&View<'_>, Option<Verdict>),
         header: &Header<'_>,
         ttl: Ttl,
         out: &mut Outbox,
@@ -161,7 +162,7 @@ impl Node {
             copy.number = known.number;
             return self.copy_came(now, link, copy, known.best_ttl, out);
         }
-        let signed = match self.who_said(now, link, view, &header.from, out) {
+        let signed = match self.who_said(now, link, view, &header.from, verdict, out) {
             Ok(Some(signed)) if !self.is_new_place(&header.from, &signed) => {
                 return self.drop_message(&copy, DropCause::Replayed, out);
             }
@@ -223,7 +224,7 @@ impl Node {
         // Others were faster; but only now is it its author who says so.
         let says_so = *header.from == *copy.via && voice::is_signal(&header.kind);
         if again(&copy) || says_so {
-            match self.who_said(now, link, copy.view, &header.from, out) {
+            match self.who_said(now, link, copy.view, &header.from, None, out) {
                 Ok(signed) => copy.is_said_by(signed.as_ref()),
                 Err(cause) => return self.drop_message(&copy, cause, out),
             }

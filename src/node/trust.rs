@@ -11,6 +11,7 @@
 //! | not signed, in the name of a key | dropped, `forged` |
 //! | not signed, in any other name | passed on and shown, `verified` false: as level 1 is |
 
+use super::ahead::Verdict;
 use super::{LinkId, Node, Now, Outbox, State, Table};
 use crate::api::event::DropCause;
 use crate::gossip::replay::{Replay, Window};
@@ -19,7 +20,7 @@ use crate::wire::message::View;
 use crate::wire::signed::{self, Signed};
 
 impl Node {
-    /// Looks who has said a message, if it says so itself; `None`: it does not. A wrong signature is a strike against the link
+    /// Looks who has said a message, if it says so itself; `None`: it does not. `verdict` is what is known beforehand. A wrong signature is a strike against the link
     /// that it came over, unless that is of level 1, where nobody looks.
     pub(super) fn who_said(
         &mut self,
@@ -27,6 +28,7 @@ impl Node {
         link: LinkId,
         view: &View<'_>,
         from: &str,
+        verdict: Option<Verdict>,
         out: &mut Outbox,
     ) -> Result<Option<Signed>, DropCause> {
         if !signed::claims(view) {
@@ -35,7 +37,7 @@ impl Node {
         if self.is_worn_out(now, link) {
             return Err(DropCause::Rate);
         }
-        match signed::verify(view) {
+        match verdict.unwrap_or_else(|| signed::verify(view)) {
             Ok(signed) => Ok(Some(signed)),
             Err(bad) => {
                 let peer = self.links.get(&link).and_then(|link| link.peer.as_ref());

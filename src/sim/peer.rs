@@ -58,11 +58,17 @@ impl Net {
 
     /// Has a peer send a message over its link to a node.
     pub fn say(&mut self, peer: Peer, at: At, message: &Value) {
+        self.say_at_once(peer, at, std::slice::from_ref(message));
+    }
+
+    /// Has a peer send messages that the node reads all at once.
+    pub fn say_at_once(&mut self, peer: Peer, at: At, messages: &[Value]) {
         let link = self.peers[peer.0].links.iter().find(|(it, _)| *it == at).map(|(_, link)| *link);
-        let body = message.to_string();
-        let frame = [&(body.len() as u32).to_be_bytes()[..], body.as_bytes()].concat();
+        let bodies = messages.iter().map(Value::to_string);
+        let frames = bodies.map(|body| [&(body.len() as u32).to_be_bytes()[..], body.as_bytes()].concat());
+        let bytes: Vec<u8> = frames.flatten().collect();
         if let Some(link) = link {
-            self.handle(at, Input::Bytes { link, bytes: &frame });
+            self.handle(at, Input::Bytes { link, bytes: &bytes });
         }
     }
 

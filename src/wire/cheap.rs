@@ -3,6 +3,8 @@
 
 use sha2::{Digest, Sha256};
 
+use super::signature::Claim;
+
 /// A hash of parts.
 fn hash(parts: &[&[u8]]) -> [u8; 32] {
     parts.iter().fold(Sha256::new(), |hash, part| hash.chain_update(part)).finalize().into()
@@ -11,10 +13,8 @@ fn hash(parts: &[&[u8]]) -> [u8; 32] {
 /// See `ed25519_dalek`.
 pub struct SigningKey([u8; 32]);
 /// See `ed25519_dalek`.
-#[derive(PartialEq)]
 pub struct VerifyingKey([u8; 32]);
 /// See `ed25519_dalek`.
-#[derive(PartialEq)]
 pub struct Signature([u8; 64]);
 
 impl SigningKey {
@@ -39,11 +39,6 @@ impl SigningKey {
 }
 
 impl VerifyingKey {
-    /// Every key is one, but 0.
-    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, ()> {
-        if *bytes == [0; 32] { Err(()) } else { Ok(Self(*bytes)) }
-    }
-
     /// Its bytes.
     pub fn to_bytes(&self) -> [u8; 32] {
         self.0
@@ -53,23 +48,19 @@ impl VerifyingKey {
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
-
-    /// Whether a signature fits.
-    pub fn verify_strict(&self, message: &[u8], signature: &Signature) -> Result<(), ()> {
-        if SigningKey(self.0).sign(message) == *signature { Ok(()) } else { Err(()) }
-    }
 }
 
 impl Signature {
-    /// A signature.
-    pub fn from_bytes(bytes: &[u8; 64]) -> Self {
-        Self(*bytes)
-    }
-
     /// Its bytes.
     pub fn to_bytes(&self) -> [u8; 64] {
         self.0
     }
+}
+
+/// Which of some signatures fit, in their order. Every key is one, but 0.
+pub fn which_fit(claims: &[Claim<'_>]) -> Vec<bool> {
+    let fits = |it: &Claim<'_>| *it.public != [0; 32] && SigningKey(*it.public).sign(it.message).0 == *it.signature;
+    claims.iter().map(fits).collect()
 }
 
 /// See `x25519_dalek`.

@@ -90,6 +90,19 @@ impl Decoder {
         self.complete(input, allowance)
     }
 
+    /// The frames that lie whole in `input`, as [`next`](Self::next) will give them: none while one that was cut in two goes on.
+    pub fn ahead<'i>(&self, input: &'i [u8], allowance: Allowance) -> impl Iterator<Item = &'i [u8]> + use<'i> {
+        let mut rest = if self.in_frame() { &[] } else { input };
+        std::iter::from_fn(move || {
+            let (prefix, after) = rest.split_first_chunk::<PREFIX>()?;
+            let length =
+                usize::try_from(u32::from_be_bytes(*prefix)).ok().filter(|length| *length <= allowance.limits().0)?;
+            let (frame, later) = after.split_at_checked(length)?;
+            rest = later;
+            Some(frame)
+        })
+    }
+
     /// Goes on with a frame that was cut in two.
     fn complete(&mut self, input: &mut &[u8], allowance: Allowance) -> Result<Option<Item<'_>>, TooLarge> {
         self.take(input, PREFIX);
@@ -161,12 +174,18 @@ mod tests {
         let mut rest = stream;
         for &size in pieces.iter().cycle() {
             let (mut now, later) = rest.split_at(size.min(rest.len()));
+            let mut ahead: Vec<Vec<u8>> = decoder.ahead(now, allowance).map(<[u8]>::to_vec).collect();
+            ahead.reverse();
             while let Some(item) = decoder.next(&mut now, allowance)? {
                 match item {
-                    Item::Frame(bytes) => frames.push(bytes.to_vec()),
+                    Item::Frame(bytes) => {
+                        assert!(ahead.pop().is_none_or(|it| it == bytes), "what was seen ahead comes first");
+                        frames.push(bytes.to_vec());
+                    }
                     Item::Skimmed(n) => frames.push(format!("skimmed {n}").into_bytes()),
                 }
             }
+            assert!(ahead.is_empty(), "all of what was seen ahead comes");
             rest = later;
             if rest.is_empty() {
                 break;

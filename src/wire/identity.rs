@@ -7,12 +7,13 @@
 use std::rc::Rc;
 
 #[cfg(not(fuzzing))]
-use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::{Signer, SigningKey};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 #[cfg(fuzzing)]
-use super::cheap::{Signature, SigningKey, VerifyingKey};
+use super::cheap::SigningKey;
+use super::signature::{self, Claim};
 
 /// Bytes of a secret or a public key.
 pub const KEY: usize = 32;
@@ -58,11 +59,9 @@ impl Identity {
     }
 }
 
-/// Whether a signature is by the holder of a public key. Keys of small order, with which one signature could fit many
-/// messages, are refused.
+/// Whether a signature is by the holder of a public key.
 pub fn is_signed(public: &[u8; KEY], message: &[u8], signature: &[u8; SIGNATURE]) -> bool {
-    let key = VerifyingKey::from_bytes(public);
-    key.is_ok_and(|key| key.verify_strict(message, &Signature::from_bytes(signature)).is_ok())
+    signature::fits(Claim { public, message, signature })
 }
 
 /// The node id of a public key: lower case, with hyphens.

@@ -8,7 +8,7 @@
 //! - [`noise`]: encrypted links: the handshake, and records
 //! - [`outgoing`]: our own messages, as bytes
 //! - [`identity`]: who a node is: its key, and the id that is made from it
-//! - [`signed`]: who said it: a message's signature; [`canonical`]: what it is over
+//! - [`signed`]: who said it: a message's signature; [`canonical`]: what it is over; [`signature`]: whether it fits
 //! - [`room_key`]: rooms with a key: the original's encryption, and ours
 //! - [`window`]: which numbers of a session of voice have come
 
@@ -24,5 +24,6 @@ pub mod message;
 pub mod noise;
 pub mod outgoing;
 pub mod room_key;
+pub mod signature;
 pub mod signed;
 pub mod window;

@@ -12,8 +12,9 @@
 //!
 //! What is signed are the *decoded* values (see [`canonical`]), so that a relay which reads a message and writes it anew
 //! breaks nothing: [`PURPOSE`], the key, `epoch` and `n` in 8 bytes each, the number of names in 4, then each name and value,
-//! in the order of `of`. `ttl` is left out, since each relay counts it down; `ttl0` must be in. So must be every field that
-//! this version knows: a relay must not be able to add one.
+//! in the order of `of`. `ttl` is left out, since each relay counts it down; `ttl0` must be in. So must be every other field,
+//! known or not: if a relay could add one that its version does not know, the next of a later version, which does, would blame
+//! whoever passed it on.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -28,6 +29,7 @@ use super::frame::PREFIX;
 use super::identity::{self, Identity, KEY, SIGNATURE};
 use super::limits::{MAX_NAME, MAX_SIGNED, MAX_TTL};
 use super::message::{View, fields};
+use super::signature;
 
 /// What every signed message begins with, so that a signature for anything else is none for a message.
 pub const PURPOSE: &[u8] = b"p2p-chat signed message 1";
@@ -91,26 +93,53 @@ pub fn place(view: &View<'_>) -> Option<Place> {
     serde_json::from_str::<Sig<'_>>(view.sig.json()?).ok()?.place()
 }
 
+/// A signature that claims to be a message's author's, with nothing else wrong about it.
+#[derive(Debug)]
+pub struct Claim {
+    signed: Signed,
+    message: Vec<u8>,
+    by: [u8; SIGNATURE],
+}
+
+impl Claim {
+    /// What a message claims.
+    ///
+    /// # Errors
+    /// Why it is not to be believed, whatever the signature.
+    pub fn new(view: &View<'_>) -> Result<Self, Bad> {
+        let sig = view.sig.json().and_then(|json| serde_json::from_str::<Sig<'_>>(json).ok()).ok_or(Bad::Form)?;
+        let key: [u8; KEY] = decode(&sig.key).ok_or(Bad::Form)?;
+        let by: [u8; SIGNATURE] = decode(&sig.by).ok_or(Bad::Form)?;
+        let place = sig.place().ok_or(Bad::Form)?;
+        let ttl0 = view.ttl0.json().and_then(integer_of).and_then(|it| u8::try_from(it).ok());
+        let ttl0 = ttl0.filter(|ttl0| (1..=MAX_TTL).contains(ttl0)).ok_or(Bad::Fields)?;
+        let names: Vec<&str> = sig.of.split(',').collect();
+        let message =
+            named(view, &names).and_then(|values| to_sign(&key, place, &names, &values)).ok_or(Bad::Fields)?;
+        if view.from.string().as_deref() != Ok(&identity::node_id(&key)) {
+            return Err(Bad::Author);
+        }
+        Ok(Self { signed: Signed { key, place, ttl0 }, message, by })
+    }
+
+    fn signature(&self) -> signature::Claim<'_> {
+        signature::Claim { public: &self.signed.key, message: &self.message, signature: &self.by }
+    }
+}
+
 /// Looks whether a message is signed by its author.
 ///
 /// # Errors
 /// Why it is not to be believed.
 pub fn verify(view: &View<'_>) -> Result<Signed, Bad> {
-    let sig = view.sig.json().and_then(|json| serde_json::from_str::<Sig<'_>>(json).ok()).ok_or(Bad::Form)?;
-    let key: [u8; KEY] = decode(&sig.key).ok_or(Bad::Form)?;
-    let by: [u8; SIGNATURE] = decode(&sig.by).ok_or(Bad::Form)?;
-    let place = sig.place().ok_or(Bad::Form)?;
-    let ttl0 = view.ttl0.json().and_then(integer_of).and_then(|it| u8::try_from(it).ok());
-    let ttl0 = ttl0.filter(|ttl0| (1..=MAX_TTL).contains(ttl0)).ok_or(Bad::Fields)?;
-    let names: Vec<&str> = sig.of.split(',').collect();
-    let message = named(view, &names).and_then(|values| to_sign(&key, place, &names, &values)).ok_or(Bad::Fields)?;
-    if view.from.string().as_deref() != Ok(&identity::node_id(&key)) {
-        return Err(Bad::Author);
-    }
-    match identity::is_signed(&key, &message, &by) {
-        true => Ok(Signed { key, place, ttl0 }),
-        false => Err(Bad::Signature),
-    }
+    let claim = Claim::new(view)?;
+    if signature::fits(claim.signature()) { Ok(claim.signed) } else { Err(Bad::Signature) }
+}
+
+/// Looks at many at once, which takes less time, and comes to the same.
+pub fn verify_all(claims: &[Claim]) -> impl Iterator<Item = Result<Signed, Bad>> {
+    let fit = signature::which_fit(&claims.iter().map(Claim::signature).collect::<Vec<_>>());
+    claims.iter().zip(fit).map(|(claim, fits)| if fits { Ok(claim.signed) } else { Err(Bad::Signature) })
 }
 
 /// Signs a frame that is complete but for that: every field but `ttl`. False, with the frame as it was, if it can't be signed:
@@ -186,10 +215,12 @@ fn are_names(names: &[&str]) -> bool {
         && names.iter().enumerate().all(|(i, name)| is_one(name) && names.iter().take(i).all(|other| other != name))
 }
 
-/// The values of the fields of those names. `None` if one is missing or stands twice, or if a field that this version knows is
-/// not named.
+/// The values of the fields of those names. `None` if one is missing or stands twice, or if there is a field that is not named.
 fn named<'a>(view: &View<'a>, names: &[&str]) -> Option<Vec<&'a str>> {
     if !are_names(names) || view.present().any(|it| !UNSIGNED.contains(&it) && !names.contains(&it)) {
+        return None;
+    }
+    if names.iter().filter(|name| view.field(name).is_none()).count() != view.unknown() {
         return None;
     }
     let mut values: Vec<Option<&str>> = names.iter().map(|name| view.field(name).and_then(|it| it.json())).collect();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::gossip::seen::Seen;
@@ -245,4 +246,45 @@ fn wrong_signatures_from_level_1_are_looked_at_only_so_often() {
     }
     let dropped = dropped(&mut net, b);
     assert_eq!((&dropped["bad_signature"], &dropped["rate"]), (&json!(200), &json!(100)));
+}
+
+/// A message as anybody may send it: of which kind, by whom, the how manieth of its author, and how many forwards it has left.
+fn any_arrival() -> impl Strategy<Value = (u8, usize, usize, u8)> {
+    (0_u8..10, 0_usize..3, 0_usize..4, 1_u8..6)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// What comes in one piece is judged as if it came one by one.
+    #[test]
+    fn company_changes_nothing(what in prop::collection::vec(any_arrival(), 1..40), size in 2_usize..70) {
+        let outcomes = [1, size].map(|size| {
+            let (mut net, [_, b, c], _, eve) = net_with_eve();
+            let authors = ["x", "y", "z"];
+            let real: Vec<Value> = (0..12).map(|n| net.signed(authors[n / 4], &chat(n, ""))).collect();
+            let messages: Vec<Value> = what.iter().map(|&(kind, author, n, left)| {
+                let mut it = real[author * 4 + n].clone();
+                match kind {
+                    0 => it["msg"] = json!("altered"),
+                    1 => it["sig"]["n"] = json!(1000 + n),
+                    2 => it["id"] = json!("another"),
+                    3 => it["sig"] = json!({}),
+                    4 => it["from"] = real[0]["from"].clone(),
+                    5 => it = chat(n, "10.0.0.7:5000"),
+                    6 => it = json!({ "type": "chat", "id": 7 }),
+                    _ => it["ttl"] = json!(left),
+                }
+                it
+            }).collect();
+            messages.chunks(size).for_each(|chunk| net.say_at_once(eve, b, chunk));
+            net.settle();
+            let shown = [b, c].map(|at| net.events(at, "message").cloned().map(|mut it| {
+                it["received_at"].take();
+                it
+            }).collect::<Vec<_>>());
+            (shown, dropped(&mut net, b), dropped(&mut net, c))
+        });
+        prop_assert_eq!(&outcomes[0], &outcomes[1]);
+    }
 }
