@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use p2p_chat::node::{Config, Input, LogLevel, Node, Now, Outbox, State};
+use p2p_chat::sim;
 
 /// Takes choices off the front of an input; 0 when there are no more.
 pub struct Choices<'a>(pub &'a [u8]);
@@ -90,33 +91,11 @@ fn start() -> Instant {
 }
 
 fn config() -> Config {
-    let addr = SocketAddr::from(([127, 0, 0, 1], 5000));
     Config {
-        username: "n".into(),
-        room: "general".into(),
         listen: vec!["*".into()],
-        tcp: addr,
-        udp: addr,
-        advertise: None,
-        udp_host: addr.ip(),
-        mic: "none".into(),
-        speaker: "none".into(),
-        secure: false,
-        network_key: None,
-        connect: Vec::new(),
-        stay: true,
-        check: false,
-        drain: Duration::from_secs(2),
-        seed: Some(1),
-        entropy: [1; 32],
-        identity: None,
-        state: None,
-        max_links: 64,
-        max_links_per_addr: 8,
         rate: 50,
         history_bytes: 64 << 10,
-        events: Vec::new(),
-        keys: Vec::new(),
         log: LogLevel::Debug,
+        ..sim::config("n", SocketAddr::from(([127, 0, 0, 1], 5000)))
     }
 }

@@ -16,15 +16,15 @@ use serde_json::{Value, json};
 use crate::api::event::LinkCode;
 use crate::api::result::Devices;
 use crate::api::{EventKind, Request};
-use crate::node::{Bytes, Config, DialId, Input, JobId, LinkId, LogLevel, Node, Now, Outbox, Output, STDIO, Table};
+use crate::node::{Bytes, Config, DialId, Input, JobId, LinkId, Node, Now, Outbox, Output, STDIO, Table};
 use crate::voice::Chunk;
 use crate::wire::frame::PREFIX;
-use crate::wire::limits;
 use crate::wire::message::{Ttl, View};
 use crate::wire::room_key::{RoomKey, Scheme};
 
 pub mod author;
 mod check;
+mod config;
 pub mod line;
 mod peer;
 mod state;
@@ -32,6 +32,7 @@ mod state;
 mod tests;
 mod voice;
 
+pub use config::config;
 pub use peer::Peer;
 
 /// A node's place in the network.
@@ -178,32 +179,10 @@ impl Net {
     pub fn node_with(&mut self, name: &str, change: impl FnOnce(&mut Config)) -> At {
         let at = At(self.nodes.len());
         let mut config = Config {
-            username: name.to_owned(),
-            room: "general".into(),
-            listen: Vec::new(),
-            tcp: addr_of(at),
-            udp: addr_of(at),
-            advertise: None,
-            udp_host: addr_of(at).ip(),
-            mic: "none".into(),
-            speaker: "none".into(),
-            secure: false,
-            network_key: None,
-            connect: Vec::new(),
-            stay: true,
-            check: false,
-            drain: Duration::from_secs(2),
             seed: Some(self.nodes.len() as u64),
-            identity: None,
-            state: None,
             entropy: std::array::from_fn(|i| (self.nodes.len() >> (i % 4 * 8)) as u8 ^ 7),
-            max_links: limits::MAX_LINKS,
-            max_links_per_addr: limits::MAX_LINKS_PER_ADDR,
-            rate: limits::RATE,
-            history_bytes: limits::MAX_HISTORY_BYTES,
             events: vec![(EventKind::Forwarded, true), (EventKind::Dropped, true)],
-            keys: Vec::new(),
-            log: LogLevel::Off,
+            ..config(name, addr_of(at))
         };
         change(&mut config);
         if config.state.is_some() {

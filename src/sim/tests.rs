@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::*;
+use crate::wire::limits;
 
 /// How many random networks a test tries; `SIM_RUNS` raises it, for a soak.
 fn runs(usual: u64) -> u64 {
