@@ -17,9 +17,10 @@ use crate::api::error::ApiError;
 use crate::api::event::{ByeReason, Event, Ready, Reply, Warning, WarningCode};
 use crate::api::line::to_json;
 use crate::api::{CommandId, EventKind, PROTOCOL};
+use crate::wire::limits::bound;
 
 /// Events that `wait` looks back over.
-pub const MAX_LOG_EVENTS: usize = 10_000;
+pub const MAX_LOG_EVENTS: usize = bound(10_000, 24);
 /// Their bytes.
 pub const MAX_LOG_BYTES: usize = 16 << 20;
 /// Lines of output that wait to be read, and their bytes: see `driver::client`.
@@ -27,9 +28,9 @@ pub const MAX_QUEUE_LINES: usize = 8192;
 /// Bytes of output that wait to be read.
 pub const MAX_QUEUE_BYTES: usize = 16 << 20;
 /// Commands whose `id` a `wait` can refer to.
-const MAX_MARKS: usize = 1024;
+const MAX_MARKS: usize = bound(1024, 4);
 /// `async` commands that wait at once.
-pub const MAX_ASYNC: usize = 64;
+pub const MAX_ASYNC: usize = bound(64, 4);
 /// A warning of one kind is given at most so often.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 

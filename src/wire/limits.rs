@@ -5,6 +5,11 @@
 
 use std::time::Duration;
 
+/// A bound, and a lower one where a fuzzer must reach it with a short input, and makes a node for each.
+pub const fn bound(really: usize, fuzzed: usize) -> usize {
+    if cfg!(fuzzing) { fuzzed } else { really }
+}
+
 /// The first frame of a link, in bytes. A hello needs a few hundred; who is still a stranger gets no more.
 pub const MAX_FIRST_FRAME: usize = 16 << 10;
 /// The time for the first frame.
@@ -37,7 +42,7 @@ pub const MAX_LINKS: usize = 64;
 /// Links of one address other than loopback, if the command line says nothing else.
 pub const MAX_LINKS_PER_ADDR: usize = 8;
 /// Links that have been accepted and not yet said hello; a newcomer pushes out the oldest.
-pub const MAX_HANDSHAKES: usize = 16;
+pub const MAX_HANDSHAKES: usize = bound(16, 4);
 /// Malformed frames that a link survives; the next one closes it.
 pub const MAX_MALFORMED: u32 = 9;
 
@@ -48,9 +53,9 @@ pub const STRIKE_TIME: Duration = Duration::from_secs(600);
 /// How long an address is banned.
 pub const BAN_TIME: Duration = Duration::from_secs(600);
 /// Addresses that have strikes or are banned. A guess: whoever has more of them than that is not kept out by counting.
-pub const MAX_OFFENDERS: usize = 4096;
+pub const MAX_OFFENDERS: usize = bound(4096, 3);
 /// Peers, authors and addresses that are blocked.
-pub const MAX_BLOCKS: usize = 1024;
+pub const MAX_BLOCKS: usize = bound(1024, 4);
 
 /// The send queue of a link, in bytes.
 pub const MAX_QUEUE_BYTES: usize = 2 << 20;
@@ -65,30 +70,30 @@ pub const QUEUE_STALL: Duration = Duration::from_millis(300);
 pub const QUEUE_CLOSE: Duration = Duration::from_secs(5);
 
 /// Message ids that are remembered, so that each message is taken once. At 2,000 new messages a second they last for
-/// the 2 minutes that the original remembers, below that for longer. Fewer where a fuzzer makes a node for each input.
-pub const MAX_SEEN: usize = if cfg!(fuzzing) { 1 << 12 } else { 1 << 18 };
+/// the 2 minutes that the original remembers, below that for longer.
+pub const MAX_SEEN: usize = bound(1 << 18, 1 << 5);
 /// Messages a second that an author may say, if the command line says nothing else.
 pub const RATE: u32 = 1000;
 /// The highest rate that can be asked for: what goes beyond is as good as none.
 pub const MAX_RATE: u32 = 1_000_000;
 /// Authors whose signed messages are remembered by their counters: whoever was heard least lately is forgotten first.
-pub const MAX_AUTHORS: usize = 1 << 14;
+pub const MAX_AUTHORS: usize = bound(1 << 14, 8);
 /// Epochs of an author: its own restarts without memory, of which there are few.
 pub const MAX_EPOCHS: usize = 4;
 /// Intervals of counters in an epoch: one, and one more for each message that was lost or is late. A guess.
-pub const MAX_INTERVALS: usize = 64;
+pub const MAX_INTERVALS: usize = bound(64, 4);
 /// Intervals of all authors, of 16 bytes each.
-pub const MAX_ALL_INTERVALS: usize = 1 << 18;
+pub const MAX_ALL_INTERVALS: usize = bound(1 << 18, 24);
 /// Messages that `trace` can tell about.
-pub const MAX_TRACES: usize = 4096;
+pub const MAX_TRACES: usize = bound(4096, 8);
 /// Rooms known at once.
-pub const MAX_ROOMS: usize = 1024;
+pub const MAX_ROOMS: usize = bound(1024, 6);
 /// Messages kept a room.
-pub const MAX_HISTORY_PER_ROOM: usize = 1000;
+pub const MAX_HISTORY_PER_ROOM: usize = bound(1000, 12);
 /// Bytes of messages kept in all, if the command line says nothing else.
 pub const MAX_HISTORY_BYTES: usize = 16 << 20;
 /// Addresses that are dialled or will be again.
-pub const MAX_TARGETS: usize = 256;
+pub const MAX_TARGETS: usize = bound(256, 4);
 
 /// How often a neighbour of level 2 is pinged.
 pub const PING_EVERY: Duration = Duration::from_secs(10);
@@ -117,9 +122,9 @@ pub const CLOSE_TIME: Duration = Duration::from_secs(2);
 pub const TTL_NEAR_END: u8 = 8;
 
 /// Members of the voice of a room, this node left out of the count.
-pub const MAX_VOICE_MEMBERS: usize = 64;
+pub const MAX_VOICE_MEMBERS: usize = bound(64, 4);
 /// Members of voice known in all rooms. A guess: sixteen full rooms.
-pub const MAX_VOICE_KNOWN: usize = 1024;
+pub const MAX_VOICE_KNOWN: usize = bound(1024, 6);
 /// A member that is not linked and whose datagrams have stopped for so long is gone.
 pub const VOICE_GONE: Duration = Duration::from_secs(10);
 /// How often a member says again that it is there, for those who came later and whom its answer to a join missed.
@@ -148,7 +153,7 @@ pub const MAX_CHALLENGES: u8 = 13;
 /// Challenges without echo for the sake of one join: so that one that can't be reached leaves room for others.
 pub const MAX_TRIES: u32 = 5;
 /// Counters of challenges, in bytes. Addresses that fall on the same one share it. A guess: a thousand rooms' worth.
-pub const CHALLENGE_COUNTERS: usize = 1 << 16;
+pub const CHALLENGE_COUNTERS: usize = bound(1 << 16, 64);
 /// Echoes a second to addresses that have not themselves echoed. A guess: all members of a room ask twice a second.
 pub const MAX_ECHOES: u32 = 128;
 /// A signal of voice that is believed, in bytes: it is kept for nodes to come. Ours have about 900.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::json;
 
-use super::Chaos;
+use super::{Chaos, network_keys};
 use crate::node::{Input, LinkId};
 use crate::wire::frame::{Allowance, Decoder, Item};
 use crate::wire::identity::Identity;
@@ -19,8 +19,11 @@ const KEPT: usize = 20;
 /// All peers.
 #[derive(Debug, Default)]
 pub struct Peers {
-    /// Those of level 2, as soon as they are needed.
-    ours: BTreeMap<usize, (Identity, Keys)>,
+    /// Those of level 2, as soon as they are needed; and what each brings to handshakes in which network.
+    ours: BTreeMap<usize, Identity>,
+    keys: BTreeMap<(usize, Network), Keys>,
+    /// Bytes that may still be sent to those who are not of the node's private network.
+    strangers: BTreeMap<LinkId, usize>,
     ends: BTreeMap<LinkId, End>,
     /// What the node has sent, and has not been read.
     sent: VecDeque<(LinkId, Vec<u8>)>,
@@ -30,6 +33,12 @@ pub struct Peers {
     pub sealed: u64,
 }
 
+/// Which network's key a peer has: of those in [`network_keys`].
+type Network = Option<usize>;
+
+/// What a node says first on a link that it has dialled, in a private network: what opens it, a key, and a tag.
+const FIRST_FLIGHT: usize = 5 + 32 + 16;
+
 /// A peer's end of a link.
 #[derive(Debug)]
 enum End {
@@ -38,7 +47,7 @@ enum End {
     /// An original's.
     Plain,
     /// A handshake is under way.
-    Shaking(usize, Box<Handshake>),
+    Shaking(usize, Network, Box<Handshake>),
     /// It is done.
     Sealed(Box<Session>, Decoder),
 }
@@ -54,15 +63,23 @@ impl Chaos<'_> {
             0 => End::Silent,
             1 | 2 => End::Plain,
             _ => {
-                let keys = &self.ours(who).1;
+                let network = match (self.below(4), self.is_private()) {
+                    (0, true) => [None, Some(1)][self.below(2)],
+                    (0, false) => Some(0),
+                    (_, private) => private.then_some(0),
+                };
+                let keys = self.keys(who, network);
                 let begun = match dialled {
                     true => Handshake::answer(keys, seed),
                     false => Handshake::dial(keys, seed, None, &mut out),
                 };
-                End::Shaking(who, Box::new(begun.expect("it begins")))
+                End::Shaking(who, network, Box::new(begun.expect("it begins")))
             }
         };
         let is_plain = matches!(end, End::Plain);
+        if self.is_private() && !matches!(end, End::Shaking(_, Some(0), _)) {
+            self.peers.strangers.insert(link, if dialled { FIRST_FLIGHT } else { 0 });
+        }
         self.peers.ends.insert(link, end);
         self.handle(came);
         if is_plain && dialled {
@@ -83,7 +100,7 @@ impl Chaos<'_> {
     /// The id of some peer.
     pub(super) fn peer_id(&mut self) -> String {
         match self.below(2 * PEERS) {
-            who @ 0..PEERS => self.ours(who).0.id().to_string(),
+            who @ 0..PEERS => self.ours(who).id().to_string(),
             who => format!("peer{who}"),
         }
     }
@@ -115,6 +132,9 @@ impl Chaos<'_> {
 
     /// Notes what the node has sent, for [`Self::read`].
     pub(super) fn node_sent(&mut self, link: LinkId, bytes: Vec<u8>) {
+        if let Some(left) = self.peers.strangers.get_mut(&link) {
+            *left = left.checked_sub(bytes.len()).expect("a stranger learns nothing");
+        }
         if matches!(self.peers.ends.get(&link), Some(End::Shaking(..) | End::Sealed(..))) {
             self.peers.sent.push_back((link, bytes));
         }
@@ -125,13 +145,16 @@ impl Chaos<'_> {
         while let Some((link, bytes)) = self.peers.sent.pop_front() {
             let mut input = &bytes[..];
             let mut out = Vec::new();
-            if let Some(End::Shaking(who, handshake)) = self.peers.ends.get_mut(&link)
-                && let Some((identity, keys)) = self.peers.ours.get(who)
+            if let Some(End::Shaking(who, network, handshake)) = self.peers.ends.get_mut(&link)
+                && let Some(identity) = self.peers.ours.get(who)
+                && let Some(keys) = self.peers.keys.get(&(*who, *network))
             {
                 match handshake.take(keys, &mut input, &mut out) {
                     Ok(None) => {}
                     Ok(Some(mut proven)) => {
                         assert_eq!(proven.id, self.node.id());
+                        assert_eq!(network.is_some(), self.node.config.network_key.is_some());
+                        assert_ne!(*network, Some(1), "the node is not in that network");
                         self.peers.sealed += 1;
                         let hello = json!({ "type": "hello", "id": "h", "from": **identity.id(), "username": "p",
                             "p2p_chat": { "version": 1, "caps": ["ping", "confirm", "nick"] } });
@@ -166,7 +189,7 @@ impl Chaos<'_> {
             signer => {
                 let who = if signer == 3 { self.below(PEERS) } else { self.author_of(body) };
                 let place = Place { epoch: 1 + self.below(6) as u64, n: self.below(300) as u64 };
-                if signed::sign(&self.ours(who).0, place, &mut frame) {
+                if signed::sign(self.ours(who), place, &mut frame) {
                     if self.peers.said.len() == KEPT {
                         self.peers.said.pop_front();
                     }
@@ -180,17 +203,24 @@ impl Chaos<'_> {
     /// Which peer a message is from, if any.
     fn author_of(&mut self, body: &[u8]) -> usize {
         let message: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-        (0..PEERS).find(|who| message["from"] == **self.ours(*who).0.id()).unwrap_or_default()
+        (0..PEERS).find(|who| message["from"] == **self.ours(*who).id()).unwrap_or_default()
     }
 
-    fn ours(&mut self, who: usize) -> &(Identity, Keys) {
-        self.peers.ours.entry(who).or_insert_with(|| {
-            let secret = [who as u8 + 10; 32];
-            let identity = Identity::new(&secret);
-            let keys = Keys::new(&identity, secret, None);
-            (identity, keys)
-        })
+    fn ours(&mut self, who: usize) -> &Identity {
+        self.peers.ours.entry(who).or_insert_with(|| Identity::new(&secret(who)))
     }
+
+    fn keys(&mut self, who: usize, network: Network) -> &Keys {
+        let network_key = network.and_then(|which| network_keys().get(which).copied());
+        let identity = self.peers.ours.entry(who).or_insert_with(|| Identity::new(&secret(who)));
+        let keys = self.peers.keys.entry((who, network));
+        keys.or_insert_with(|| Keys::new(identity, secret(who), network_key))
+    }
+}
+
+/// The secret of a peer of level 2.
+const fn secret(who: usize) -> [u8; 32] {
+    [who as u8 + 10; 32]
 }
 
 /// With the length before it.

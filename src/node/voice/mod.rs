@@ -23,7 +23,7 @@ use crate::voice::speech::Detector;
 use crate::voice::talker::Talker;
 use crate::voice::{Codec, Pace};
 use crate::wire::datagram::{Sealer, sealed};
-use crate::wire::limits::VOICE_REJOIN;
+use crate::wire::limits::{VOICE_REJOIN, bound};
 
 mod challenges;
 mod commands;
@@ -58,7 +58,7 @@ const ANSWERS: u32 = 4;
 /// See [`ANSWERS`].
 const ANSWER_EVERY: Duration = Duration::from_secs(2);
 /// Members whose loudness is remembered beyond their stay. A guess.
-const MAX_GAINS: usize = 256;
+const MAX_GAINS: usize = bound(256, 3);
 
 /// Everything about voice.
 #[derive(Debug)]

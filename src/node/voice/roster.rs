@@ -10,12 +10,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::wire::limits::{MAX_VOICE_KNOWN, MAX_VOICE_MEMBERS, VOICE_FORGET, VOICE_FORGET_ORIGINAL, VOICE_GONE};
+use crate::wire::limits::{MAX_VOICE_KNOWN, MAX_VOICE_MEMBERS, VOICE_FORGET, VOICE_FORGET_ORIGINAL, VOICE_GONE, bound};
 use crate::wire::signed::Place;
 
 /// Sessions that have ended, each with the place of what was said of it last, remembered so that a late copy of a join does not
 /// bring them back. A guess.
-const MAX_ENDED: usize = 256;
+const MAX_ENDED: usize = bound(256, 4);
 
 /// The members of all rooms.
 #[derive(Debug, Default)]

@@ -34,7 +34,7 @@ use crate::voice::mixer::Mixer;
 use crate::voice::{CHUNK, Chunk, FRAME, Frame};
 use crate::wire::datagram::inside::{HEARS, KNOWN, MAX_KNOWN, WITH_HOST, write_members};
 use crate::wire::datagram::{ID, cut};
-use crate::wire::limits::{MAX_VOICE_MEMBERS, VOICE_SIGN_OF_LIFE};
+use crate::wire::limits::{MAX_VOICE_MEMBERS, VOICE_SIGN_OF_LIFE, bound};
 
 /// How long it counts what another member knows: three times what it takes to be said again.
 const KNOWN_TIME: Duration = Duration::from_secs(3);
@@ -44,7 +44,7 @@ const MAX_OWN: usize = FRAME * 5;
 const HOST_SPOKE: Duration = Duration::from_secs(30);
 
 /// Dials under way that only ask; others wait for them. A guess.
-pub const MAX_KNOCKS: usize = 16;
+pub const MAX_KNOCKS: usize = bound(16, 2);
 
 /// What is known of a member of level 1 as a client or a host.
 #[derive(Debug, Default)]
