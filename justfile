@@ -55,7 +55,7 @@ fmt:
 # look for mistakes in the source and in the scripts
 lint:
     cargo clippy --locked --all-targets -- -D warnings
-    shellcheck $(grep -lE '^#!.*bash|^# shellcheck shell=bash' scripts/* .ci/*)
+    shellcheck $(grep -lE '^#!.*bash|^# shellcheck shell=bash' scripts/* .ci/* fuzz/rustc)
 
 # accept the transcripts that have changed: look at the difference that git shows
 snapshots:

@@ -32,6 +32,9 @@ fn key_file(mut choices: Choices<'_>) {
 fn rows(mut choices: Choices<'_>) {
     let mut state = State::default();
     for _ in 0..8 {
+        if choices.0.is_empty() {
+            break;
+        }
         let table = Table::ALL[choices.below(Table::ALL.len())];
         let length = choices.below(80);
         let key = String::from_utf8_lossy(choices.take(length)).into_owned();

@@ -16,22 +16,30 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-fn keys(who: u8) -> Keys {
-    Keys::new(&Identity::new(&[who; 32]), [who; 32], None)
+/// The identities and keys of two who meet.
+fn meet() -> &'static [(Identity, Keys); 2] {
+    thread_local! {
+        static BOTH: &'static [(Identity, Keys); 2] = Box::leak(Box::new([1, 2].map(|who| {
+            let identity = Identity::new(&[who; 32]);
+            let keys = Keys::new(&identity, [who; 32], None);
+            (identity, keys)
+        })));
+    }
+    BOTH.with(|both| *both)
 }
 
 /// Nobody becomes anybody without a key. Whoever says the whole of it, with its own key, is itself.
 fn stranger(mut choices: Choices<'_>) {
-    let (own, mut out) = (keys(1), Vec::new());
+    let ((_, own), mut out) = (&meet()[0], Vec::new());
     let mut handshake = match choices.below(2) {
-        0 => Handshake::answer(&own, [2; 32]),
-        _ => Handshake::dial(&own, [2; 32], None, &mut out),
+        0 => Handshake::answer(own, [2; 32]),
+        _ => Handshake::dial(own, [2; 32], None, &mut out),
     }
     .expect("it begins");
     let sizes = [choices.byte(), choices.byte(), choices.byte()];
     for piece in pieces(choices.0, sizes) {
         let mut left = piece;
-        match handshake.take(&own, &mut left, &mut out) {
+        match handshake.take(own, &mut left, &mut out) {
             Ok(None) => assert!(left.is_empty()),
             Ok(Some(proven)) => panic!("a stranger has proved to be {}", proven.id),
             Err(_) => return,
@@ -41,10 +49,10 @@ fn stranger(mut choices: Choices<'_>) {
 
 /// The sessions of a dialler and a listener, if nothing was changed: flight `which`, byte `at`.
 fn shake(which: usize, at: usize, by: u8) -> Option<(Session, Session)> {
-    let (a, b) = (keys(1), keys(2));
+    let [(at_dialler, a), (at_listener, b)] = meet();
     let (mut to_b, mut to_a) = (Vec::new(), Vec::new());
-    let mut dialler = Handshake::dial(&a, [3; 32], None, &mut to_b).expect("it begins");
-    let mut listener = Handshake::answer(&b, [4; 32]).expect("it begins");
+    let mut dialler = Handshake::dial(a, [3; 32], None, &mut to_b).expect("it begins");
+    let mut listener = Handshake::answer(b, [4; 32]).expect("it begins");
     let change = |flight: usize, bytes: &mut Vec<u8>| {
         let length = bytes.len();
         if flight == which && length > 0 {
@@ -52,15 +60,15 @@ fn shake(which: usize, at: usize, by: u8) -> Option<(Session, Session)> {
         }
     };
     change(0, &mut to_b);
-    let first = listener.take(&b, &mut &to_b[..], &mut to_a).ok()?;
+    let first = listener.take(b, &mut &to_b[..], &mut to_a).ok()?;
     assert!(first.is_none());
     change(1, &mut to_a);
     to_b.clear();
-    let at_a = dialler.take(&a, &mut &to_a[..], &mut to_b).ok()??;
-    assert_eq!(at_a.id, **Identity::new(&[2; 32]).id());
+    let at_a = dialler.take(a, &mut &to_a[..], &mut to_b).ok()??;
+    assert_eq!(at_a.id, **at_listener.id());
     change(2, &mut to_b);
-    let at_b = listener.take(&b, &mut &to_b[..], &mut to_a).ok()??;
-    assert_eq!(at_b.id, **Identity::new(&[1; 32]).id());
+    let at_b = listener.take(b, &mut &to_b[..], &mut to_a).ok()??;
+    assert_eq!(at_b.id, **at_dialler.id());
     Some((at_a.session, at_b.session))
 }
 
@@ -72,19 +80,15 @@ fn changed_handshake(mut choices: Choices<'_>) {
 /// What comes out is the beginning of what went in, and what follows a fault does not.
 fn records(mut choices: Choices<'_>) {
     let (mut from, mut to) = shake(0, 0, 0).expect("nothing is changed");
-    let (mut plain, mut out) = (Vec::new(), Vec::new());
-    if choices.byte() == 255 {
-        // So that keys change.
-        for _ in 0..1020 {
-            out.clear();
-            from.seal(b"x", &mut out).expect("sealed");
-            assert_eq!(to.open(&mut &out[..], &mut plain), Ok(true));
-        }
-    }
+    let mut plain = Vec::new();
     let (fault, at, by) = (choices.below(6), choices.number(), choices.byte().max(1));
     let sizes = [choices.byte(), choices.byte(), choices.byte()];
     let (mut sealed, mut content) = (Vec::new(), Vec::new());
+    // With the fifth, keys change.
     for _ in 0..8 {
+        if choices.0.is_empty() {
+            break;
+        }
         let length = choices.number() % 300;
         let piece = choices.take(length);
         let mut record = Vec::new();

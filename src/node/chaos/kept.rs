@@ -1,22 +1,43 @@
 //! Messages that are kept, and asked for with `history`: whatever the frames are, and however they were let in.
 
+use std::sync::OnceLock;
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::choices::Choices;
 use super::config;
 use crate::api::{EventKind, Request};
 use crate::gossip::history::Kept;
 use crate::node::{Input, Node, Now, Outbox, Output, STDIO};
+use crate::wire::limits::MAX_HISTORY_PER_ROOM;
 use crate::wire::room_key::{Bound, NONCE, Purpose, RoomKey, Scheme};
-use crate::wire::signed::Place;
+use crate::wire::signed;
 
 /// Rooms with a key, one of each scheme, and one without.
 const ROOMS: [&str; 3] = ["strong", "weak", "general"];
 
-fn key(scheme: Scheme) -> RoomKey {
-    RoomKey::derive_at_once(scheme, "k", "r")
+fn key(scheme: Scheme) -> &'static RoomKey {
+    static KEYS: OnceLock<[RoomKey; 2]> = OnceLock::new();
+    let [original, strong] =
+        KEYS.get_or_init(|| [Scheme::Original, Scheme::Argon2id].map(|it| RoomKey::derive_at_once(it, "k", "r")));
+    if scheme == Scheme::Original { original } else { strong }
+}
+
+/// The command `history`.
+#[derive(Clone, Copy, Default, Serialize)]
+struct Ask<'a> {
+    cmd: &'a str,
+    room: &'a str,
+    limit: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after_pos: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before_pos: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<&'a str>,
 }
 
 /// Keeps frames and asks for them, as choices have it.
@@ -25,7 +46,7 @@ pub fn pages(mut choices: Choices<'_>) {
     let now = Now { mono: Instant::now(), unix_ms: 1_000_000 };
     let mut out = Outbox::default();
     let config = super::Config {
-        keys: vec![(ROOMS[0].into(), key(Scheme::Argon2id)), (ROOMS[1].into(), key(Scheme::Original))],
+        keys: vec![(ROOMS[0].into(), key(Scheme::Argon2id).clone()), (ROOMS[1].into(), key(Scheme::Original).clone())],
         ..config()
     };
     let mut node = Node::new(now, config, &mut out);
@@ -37,11 +58,16 @@ pub fn pages(mut choices: Choices<'_>) {
             keep(&mut node, &mut choices);
             continue;
         }
-        let mut command = json!({ "cmd": "history", "room": room(choices.byte()), "limit": choices.below(12) });
+        let mut command =
+            Ask { cmd: "history", room: room(choices.byte()), limit: choices.below(12), ..Ask::default() };
+        let after;
         match choices.below(5) {
-            0 => command["after_pos"] = choices.below(20).into(),
-            1 => command["before_pos"] = choices.below(20).into(),
-            2 => command["after"] = format!("m{}", choices.below(9)).into(),
+            0 => command.after_pos = Some(choices.below(20) as u64),
+            1 => command.before_pos = Some(choices.below(20) as u64),
+            2 => {
+                after = format!("m{}", choices.below(9));
+                command.after = Some(&after);
+            }
             _ => {}
         }
         ask(&mut node, now, line, &command, &mut out);
@@ -64,7 +90,7 @@ fn keep(node: &mut Node, choices: &mut Choices<'_>) {
         let length = choices.below(100);
         let meta = choices.bytes(length);
         let seal = |scheme, purpose, plain: &[u8]| {
-            let place = Place { epoch: 7, n: 8 };
+            let place = signed::Place { epoch: 7, n: 8 };
             key(scheme).seal(plain, &Bound { purpose, author: "a", room, place }, [1; NONCE])
         };
         let mut message =
@@ -81,46 +107,64 @@ fn keep(node: &mut Node, choices: &mut Choices<'_>) {
     assert!(node.keep(in_room, kept).is_some());
 }
 
+/// What a command is answered, as far as it counts here.
+#[derive(Deserialize)]
+struct Answer {
+    result: Option<Page>,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    messages: Vec<Box<RawValue>>,
+    more: bool,
+    next_pos: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Place {
+    pos: u64,
+}
+
 /// Gives a command, and looks at its answer.
-fn ask(node: &mut Node, now: Now, line: u64, command: &Value, out: &mut Outbox) -> Option<Value> {
+fn ask(node: &mut Node, now: Now, line: u64, command: &Ask<'_>, out: &mut Outbox) -> Option<Page> {
     out.clear();
-    let request = Request::parse(line, command.to_string().as_bytes()).expect("a command");
+    let request = Request::parse(line, &serde_json::to_vec(command).expect("JSON")).expect("a command");
     node.handle(now, Input::Request { client: STDIO, request }, out);
-    let replies = out.outputs.iter().filter_map(|output| match output {
-        Output::Line { kind: EventKind::Reply, text, .. } => Some(serde_json::from_str::<Value>(text).expect("JSON")),
+    let mut replies = out.outputs.iter().filter_map(|output| match output {
+        Output::Line { kind: EventKind::Reply, text, .. } => Some(serde_json::from_str::<Answer>(text).expect("JSON")),
         _ => None,
     });
-    let [reply] = &replies.collect::<Vec<_>>()[..] else { panic!("not one reply") };
-    let page = reply.get("result")?;
-    let messages = page["messages"].as_array().expect("a list");
-    assert!(messages.len() as u64 <= command["limit"].as_u64().expect("a number"));
-    let places: Vec<u64> = messages.iter().map(|it| it["pos"].as_u64().expect("a number")).collect();
+    let (Some(reply), None) = (replies.next(), replies.next()) else { panic!("not one reply") };
+    let page = reply.result?;
+    assert!(page.messages.len() <= command.limit);
+    let place = |it: &RawValue| serde_json::from_str::<Place>(it.get()).expect("it has a place").pos;
+    let places: Vec<u64> = page.messages.iter().map(|it| place(it)).collect();
     assert!(places.is_sorted_by(|a, b| a < b));
-    assert!(command["after_pos"].as_u64().is_none_or(|after| places.iter().all(|pos| *pos > after)));
-    assert!(command["before_pos"].as_u64().is_none_or(|before| places.iter().all(|pos| *pos < before)));
-    Some(page.clone())
+    assert!(command.after_pos.is_none_or(|after| places.iter().all(|pos| *pos > after)));
+    assert!(command.before_pos.is_none_or(|before| places.iter().all(|pos| *pos < before)));
+    Some(page)
 }
 
 /// Pages forth and back see the same messages, each once.
 fn walk(node: &mut Node, now: Now, out: &mut Outbox) {
+    let any = Ask { cmd: "history", ..Ask::default() };
     for room in ROOMS {
-        let all = json!({ "cmd": "history", "room": room, "limit": 1000 });
-        let all = ask(node, now, 0, &all, out).expect("a page")["messages"].clone();
+        let all = ask(node, now, 1, &Ask { room, limit: MAX_HISTORY_PER_ROOM, ..any }, out).expect("a page");
+        let all: Vec<&str> = all.messages.iter().map(|it| it.get()).collect();
         for (forth, from) in [(true, 0), (false, u64::MAX)] {
-            let (mut seen, mut at) = (Vec::new(), from);
-            for _ in 0..20 {
-                let key = if forth { "after_pos" } else { "before_pos" };
-                let page = ask(node, now, 0, &json!({ "cmd": "history", "room": room, "limit": 7, key: at }), out);
+            let (mut seen, mut at): (Vec<Box<RawValue>>, _) = (Vec::new(), from);
+            for _ in 0..MAX_HISTORY_PER_ROOM {
+                let (after_pos, before_pos) = (forth.then_some(at), (!forth).then_some(at));
+                let page = ask(node, now, 1, &Ask { room, limit: 7, after_pos, before_pos, ..any }, out);
                 let page = page.expect("a page");
-                let messages = page["messages"].as_array().expect("a list");
                 let before = if forth { seen.len() } else { 0 };
-                seen.splice(before..before, messages.iter().cloned());
-                let Some(next) = page["next_pos"].as_u64().filter(|_| page["more"] == true) else { break };
+                seen.splice(before..before, page.messages);
+                let Some(next) = page.next_pos.filter(|_| page.more) else { break };
                 at = next;
             }
             // Unless a page held nothing that can be read.
-            if all.as_array().is_some_and(|all| all.len() == node.history.held().1) {
-                assert_eq!(Value::from(seen), all);
+            if all.len() == node.history.held().1 {
+                assert!(seen.iter().map(|it| it.get()).eq(all.iter().copied()));
             }
         }
     }
