@@ -19,6 +19,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints a table and its progress")]
 #![allow(clippy::disallowed_methods, reason = "it measures, so it reads the clock")]
 
+#[path = "shared/arguments.rs"]
+mod arguments;
 #[path = "node/frame.rs"]
 mod frame;
 #[path = "node/load.rs"]
@@ -71,10 +73,6 @@ struct Options {
     /// exit with 1 if a gate is missed
     #[argh(switch)]
     gate: bool,
-    /// what cargo passes
-    #[argh(switch, hidden_help)]
-    #[expect(dead_code, reason = "accepted, and of no effect")]
-    bench: bool,
 }
 
 fn main() -> ExitCode {
@@ -83,7 +81,7 @@ fn main() -> ExitCode {
         [_, first, name] if first == YARDSTICK => return exit(yardstick::run(name).map(|()| true)),
         _ => {}
     }
-    let options: Options = argh::from_env();
+    let options: Options = arguments::read("node bench");
     if cfg!(debug_assertions) {
         eprintln!("node bench: a debug build measures nothing; use `cargo bench --bench node`");
         return ExitCode::SUCCESS;

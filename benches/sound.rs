@@ -18,6 +18,8 @@
 #![allow(clippy::disallowed_methods, reason = "it measures, so it reads the clock")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "what fails here ends the bench")]
 
+#[path = "shared/arguments.rs"]
+mod arguments;
 #[allow(dead_code, unused_imports, reason = "the tests use all of it")]
 #[path = "../tests/it/support/mod.rs"]
 mod support;
@@ -48,10 +50,6 @@ struct Options {
     /// measure only this: ear, again or exit
     #[argh(option, arg_name = "name")]
     only: Option<String>,
-    /// accepted, and means nothing: cargo says it
-    #[argh(switch)]
-    #[allow(dead_code, reason = "it is there to be accepted")]
-    bench: bool,
 }
 
 /// How often each call says it. What comes out differs from time to time where the machine is busy.
@@ -66,7 +64,7 @@ const EXIT_MS: f64 = 2000.0;
 const LOUD: u16 = 328;
 
 fn main() -> ExitCode {
-    let options: Options = argh::from_env();
+    let options: Options = arguments::read("sound bench");
     if is_skipped() {
         return ExitCode::SUCCESS;
     }

@@ -16,6 +16,8 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints a table and its progress")]
 #![allow(clippy::disallowed_methods, reason = "it measures, so it reads the clock")]
 
+#[path = "shared/arguments.rs"]
+mod arguments;
 #[path = "voice/cpu.rs"]
 mod cpu;
 #[path = "voice/lines.rs"]
@@ -46,14 +48,10 @@ struct Options {
     /// measure only this: quality, lines or cpu; may be repeated
     #[argh(option, arg_name = "name")]
     only: Vec<String>,
-    /// accepted, and means nothing: cargo says it
-    #[argh(switch)]
-    #[allow(dead_code, reason = "it is there to be accepted")]
-    bench: bool,
 }
 
 fn main() -> ExitCode {
-    let options: Options = argh::from_env();
+    let options: Options = arguments::read("voice bench");
     if let Some(unknown) = options.only.iter().find(|it| !["quality", "lines", "cpu"].contains(&it.as_str())) {
         eprintln!("--only is quality, lines or cpu, not {unknown}");
         return ExitCode::from(2);

@@ -276,8 +276,18 @@ impl Drop for Pinned<'_> {
 }
 
 fn set_own(cpus: &str) -> io::Result<()> {
+    for_own_thread("taskset", &["-c", "-p", cpus])
+}
+
+/// From here on the calling thread has only the time that no other wants.
+pub fn yield_to_all() -> io::Result<()> {
+    for_own_thread("chrt", &["--idle", "--pid", "0"])
+}
+
+/// Runs a program of util-linux with the number of the calling thread as its last argument.
+fn for_own_thread(program: &str, arguments: &[&str]) -> io::Result<()> {
     let own = fs::read_link("/proc/thread-self")?;
     let thread = own.file_name().ok_or_else(|| io::Error::other("the thread's id can't be read"))?;
-    let status = Command::new("taskset").args(["-c", "-p", cpus]).arg(thread).stdout(Stdio::null()).status()?;
-    if status.success() { Ok(()) } else { Err(io::Error::other("taskset failed")) }
+    let status = Command::new(program).args(arguments).arg(thread).stdout(Stdio::null()).status()?;
+    if status.success() { Ok(()) } else { Err(io::Error::other(format!("{program} failed"))) }
 }

@@ -33,9 +33,8 @@ fn stranger(mut choices: Choices<'_>) {
     let ((_, own), mut out) = (&meet()[0], Vec::new());
     let mut handshake = match choices.below(2) {
         0 => Handshake::answer(own, [2; 32]),
-        _ => Handshake::dial(own, [2; 32], None, &mut out),
-    }
-    .expect("it begins");
+        _ => Handshake::dial(own, [2; 32], None, &mut out).expect("it begins"),
+    };
     let sizes = [choices.byte(), choices.byte(), choices.byte()];
     for piece in pieces(choices.0, sizes) {
         let mut left = piece;
@@ -52,7 +51,7 @@ fn shake(which: usize, at: usize, by: u8) -> Option<(Session, Session)> {
     let [(at_dialler, a), (at_listener, b)] = meet();
     let (mut to_b, mut to_a) = (Vec::new(), Vec::new());
     let mut dialler = Handshake::dial(a, [3; 32], None, &mut to_b).expect("it begins");
-    let mut listener = Handshake::answer(b, [4; 32]).expect("it begins");
+    let mut listener = Handshake::answer(b, [4; 32]);
     let change = |flight: usize, bytes: &mut Vec<u8>| {
         let length = bytes.len();
         if flight == which && length > 0 {

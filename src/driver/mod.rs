@@ -7,7 +7,7 @@
 //!
 //! - [`tcp`]: links; [`dial`](self): name look-up and connect; [`udp`]: datagrams, [`line`](self): and a bad line for them; [`sound`](self): microphone and speaker
 //! - [`state`]: the state folder
-//! - [`keys`]: rooms' keys, derived on other threads
+//! - [`keys`]: rooms' keys, derived on other threads; [`handshake`](self): handshakes, gone on with on another
 //! - [`stdio`]: the threads; [`client`]: the queue of lines between the loop and stdout's thread
 
 use std::cell::{Cell, RefCell};
@@ -29,6 +29,7 @@ use crate::node::{Config, DialId, Input, JobId, LinkId, Node, Now, Outbox, Outpu
 
 pub mod client;
 mod dial;
+mod handshake;
 pub mod keys;
 pub mod limits;
 mod line;
@@ -97,6 +98,7 @@ struct Loop {
     exit: Sender<u8>,
     /// Who may derive a key now.
     deriving: smol::lock::Semaphore,
+    handshakes: handshake::Handshakes,
 }
 
 struct Core {
@@ -175,6 +177,7 @@ pub fn run(
         timer: Wake::default(),
         exit,
         deriving: keys::permits(),
+        handshakes: handshake::Handshakes::default(),
     });
     this.clone().perform();
     for (code, message) in warnings {
@@ -263,6 +266,11 @@ impl Loop {
                 Output::Dial { dial, addr } => {
                     let task = self.executor.spawn(dial::dial(self.clone(), dial, addr));
                     core.dials.insert(dial, task);
+                }
+                Output::Handshake { link, step } => {
+                    if let Some(io) = core.links.get_mut(&link) {
+                        io.step = Some(self.executor.spawn(handshake::step(self.clone(), link, step)));
+                    }
                 }
                 Output::Derive { job, scheme, passphrase: text, room } => {
                     let it = keys::Passphrase { room, scheme, text };

@@ -26,6 +26,8 @@ pub struct LinkIo {
     /// Why nothing more can be written. What had come by then is read all the same.
     broken: Option<String>,
     wake: Rc<Wake>,
+    /// The step of its handshake that is being made.
+    pub step: Option<Task<()>>,
     /// Dropped with the link: that ends them.
     _tasks: [Task<()>; 2],
 }
@@ -76,7 +78,7 @@ impl LinkIo {
             this.executor.spawn(read(this.clone(), id, stream.clone())),
             this.executor.spawn(write(this.clone(), id, stream, wake.clone())),
         ];
-        Self { queue: VecDeque::new(), written: 0, half_close: false, broken: None, wake, _tasks: tasks }
+        Self { queue: VecDeque::new(), written: 0, half_close: false, broken: None, wake, step: None, _tasks: tasks }
     }
 
     /// Adds bytes to be written.

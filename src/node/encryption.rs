@@ -3,6 +3,9 @@
 //! A dial opens level 2. A listener of level 1 closes at that, before it has sent a byte; then it is dialled again at once at
 //! level 1, unless that is refused. An incoming link's first byte tells what it speaks.
 //!
+//! What a handshake costs, some tenths of a millisecond, is spent on another thread: however many strangers come, the messages of
+//! neighbours do not wait for them.
+//!
 //! Frames for a link of level 2 are gathered while the node handles one input, and sealed at the end of that: many a record.
 
 use std::rc::Rc;
@@ -11,7 +14,7 @@ use super::dial::State;
 use super::{Bytes, DialId, LinkId, LogLevel, Node, Now, Outbox, Output};
 use crate::api::event::{Direction, LinkCode};
 use crate::wire::frame::Decoder;
-use crate::wire::noise::{Failure, Handshake, MAGIC, MAX_PLAIN, OVERHEAD, Proven, Session};
+use crate::wire::noise::{Failure, Handshake, MAGIC, MAX_PLAIN, OVERHEAD, Proven, Session, Step, Stepped};
 
 /// How a link's bytes are frames.
 #[derive(Debug)]
@@ -22,6 +25,8 @@ pub enum Crypt {
     Plain,
     /// Not yet.
     Handshake(Box<Handshake>),
+    /// Not yet: the handshake is a step further on elsewhere, and nothing is read meanwhile.
+    Stepping,
     /// In records.
     Sealed {
         session: Box<Session>,
@@ -49,7 +54,7 @@ impl Crypt {
 
 impl Node {
     /// Whether links of level 1 are refused.
-    pub(super) const fn is_secure(&self) -> bool {
+    pub(super) fn is_secure(&self) -> bool {
         self.config.secure || self.noise.is_private()
     }
 
@@ -57,7 +62,8 @@ impl Node {
     pub(super) fn open_level2(&mut self, now: Now, id: LinkId, expected: Option<Rc<str>>, out: &mut Outbox) {
         let seed = self.clock.secret();
         let mut begun = Err(Failure::Failed);
-        let bytes = out.write(|buffer| begun = Handshake::dial(&self.noise, seed, expected, buffer));
+        let bytes =
+            out.write(|buffer| begun = Handshake::dial(&self.noise, seed, expected.as_deref().map(Into::into), buffer));
         match (begun, self.links.get_mut(&id)) {
             (Ok(handshake), Some(link)) => {
                 link.crypt = Crypt::Handshake(Box::new(handshake));
@@ -71,10 +77,7 @@ impl Node {
     /// The first byte of an incoming link tells what it speaks.
     pub(super) fn tell_level(&mut self, now: Now, id: LinkId, first: u8, out: &mut Outbox) {
         let crypt = match first == MAGIC[0] {
-            true => match Handshake::answer(&self.noise, self.clock.secret()) {
-                Ok(handshake) => Crypt::Handshake(Box::new(handshake)),
-                Err(failure) => return self.handshake_failed(now, id, &failure, out),
-            },
+            true => Crypt::Handshake(Box::new(Handshake::answer(&self.noise, self.clock.secret()))),
             false if self.noise.is_private() => Crypt::Mute,
             false if self.is_secure() => {
                 self.counters.links_refused += 1;
@@ -88,25 +91,55 @@ impl Node {
         }
     }
 
-    /// Goes on with a handshake. What is left of `bytes` when it is done is for the records.
+    /// Goes on with a handshake. What comes after a whole message of it waits until that has been answered.
     pub(super) fn shake_hands(&mut self, now: Now, id: LinkId, bytes: &mut &[u8], out: &mut Outbox) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let Crypt::Handshake(handshake) = &mut link.crypt else { return };
-        let mut outcome = Ok(None);
-        let answer = out.write(|buffer| outcome = handshake.take(&self.noise, bytes, buffer));
+        let mut whole = Ok(false);
+        let answer = out.write(|buffer| whole = handshake.hear(&self.noise, bytes, buffer));
         if Outbox::length(&answer) > 0 {
             link.queue.add(id, answer, 0, out);
         }
+        match whole {
+            Ok(false) => {}
+            Ok(true) => {
+                if let Crypt::Handshake(handshake) = std::mem::replace(&mut link.crypt, Crypt::Stepping) {
+                    let rest = std::mem::take(bytes).to_vec();
+                    out.push(Output::Handshake { link: id, step: Step { keys: self.noise.clone(), handshake, rest } });
+                }
+            }
+            Err(failure) => self.not_shaken(now, id, &failure, out),
+        }
+    }
+
+    /// A handshake is a step further.
+    pub(super) fn stepped(&mut self, now: Now, id: LinkId, stepped: Stepped, out: &mut Outbox) {
+        // It may have been closed meanwhile.
+        let Some(link) = self.links.get_mut(&id).filter(|link| matches!(link.crypt, Crypt::Stepping)) else { return };
+        let Stepped { handshake, outcome, said, rest } = stepped;
+        if !said.is_empty() {
+            let answer = out.write(|buffer| buffer.extend_from_slice(&said));
+            link.queue.add(id, answer, 0, out);
+        }
         match outcome {
-            Ok(None) => {}
+            Ok(None) => link.crypt = Crypt::Handshake(handshake),
             Ok(Some(Proven { id: peer, session })) => {
                 link.crypt = Crypt::Sealed { session: Box::new(session), id: peer.into() };
                 if link.direction == Direction::Out {
                     self.say_hello(now, id, out);
                 }
             }
-            Err(_) if self.noise.is_private() && link.direction == Direction::In => link.crypt = Crypt::Mute,
-            Err(failure) => self.handshake_failed(now, id, &failure, out),
+            Err(failure) => return self.not_shaken(now, id, &failure, out),
+        }
+        if !rest.is_empty() {
+            self.bytes_came(now, id, &rest, out);
+        }
+    }
+
+    fn not_shaken(&mut self, now: Now, id: LinkId, failure: &Failure, out: &mut Outbox) {
+        match self.links.get_mut(&id) {
+            Some(link) if self.noise.is_private() && link.direction == Direction::In => link.crypt = Crypt::Mute,
+            _ => self.handshake_failed(now, id, failure, out),
         }
     }
 
@@ -211,11 +244,15 @@ impl Node {
     pub(super) fn why_no_hello(&self, id: LinkId) -> (LinkCode, String) {
         let crypt = self.links.get(&id).map(|link| &link.crypt);
         let (code, reason) = match crypt {
-            Some(Crypt::Handshake(_)) if self.noise.is_private() => (LinkCode::HandshakeFailed, OTHER_NETWORK),
+            Some(Crypt::Handshake(_) | Crypt::Stepping) if self.noise.is_private() => {
+                (LinkCode::HandshakeFailed, OTHER_NETWORK)
+            }
             Some(Crypt::Handshake(_)) if self.is_unanswered(id) => {
                 (LinkCode::Level1Refused, "the peer closed the link at the handshake, as one of level 1 does")
             }
-            Some(Crypt::Handshake(_)) => (LinkCode::HandshakeFailed, "the peer closed the link within the handshake"),
+            Some(Crypt::Handshake(_) | Crypt::Stepping) => {
+                (LinkCode::HandshakeFailed, "the peer closed the link within the handshake")
+            }
             Some(Crypt::Sealed { .. }) => {
                 (LinkCode::Closed, "the peer closed the link without a hello: has it as many links as it may have?")
             }

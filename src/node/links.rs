@@ -235,6 +235,11 @@ impl Link {
         }
     }
 
+    /// Whether what comes may be taken: not while its handshake is being gone on with, nor while its peer is to be slowed down.
+    pub fn may_be_read(&self, now: Now) -> bool {
+        !matches!(self.crypt, Crypt::Stepping) && self.rates.may_be_read(now)
+    }
+
     fn allowance(&self) -> Allowance {
         match &self.peer {
             None => Allowance::First,
@@ -287,6 +292,7 @@ impl Node {
         self.links.iter().filter(|(_, it)| it.stage == Stage::Greeting && !it.direction.is_out()).map(|(id, _)| *id)
     }
 
+    /// The oldest stranger goes, whatever it has said: who has said nothing may only not have been read yet.
     fn push_out(&mut self, now: Now, out: &mut Outbox) {
         let oldest = self.strangers().next();
         if let Some(oldest) = oldest {
@@ -323,7 +329,7 @@ impl Node {
         let completed = match &link.crypt {
             Crypt::Plain => self.frames_came(now, id, &mut decoder, bytes, out),
             Crypt::Sealed { .. } => self.records_came(now, id, &mut decoder, bytes, out),
-            Crypt::Unknown | Crypt::Handshake(_) | Crypt::Mute => false,
+            Crypt::Unknown | Crypt::Handshake(_) | Crypt::Stepping | Crypt::Mute => false,
         };
         if let Some(link) = self.links.get_mut(&id) {
             link.frame_since = match link.frame_since {

@@ -21,6 +21,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::api::event::{ByeReason, Direction, LinkCode};
@@ -32,7 +33,7 @@ use crate::gossip::seen::Seen;
 use crate::gossip::trace::Traces;
 use crate::wire::identity::{Identity, KEY};
 use crate::wire::limits;
-use crate::wire::noise::{self, NetworkKey};
+use crate::wire::noise::{self, NetworkKey, Stepped};
 use crate::wire::room_key::RoomKey;
 
 mod ahead;
@@ -207,6 +208,13 @@ pub enum Input<'a> {
         /// How many.
         lines: u64,
     },
+    /// A handshake is a step further.
+    Stepped {
+        /// Of which link.
+        link: LinkId,
+        /// How it stands.
+        stepped: Stepped,
+    },
     /// A key is derived.
     Derived {
         /// Which job.
@@ -254,7 +262,7 @@ pub struct Node {
     config: Config,
     identity: Identity,
     /// What it brings to handshakes.
-    noise: noise::Keys,
+    noise: Arc<noise::Keys>,
     /// The identity's.
     id: Rc<str>,
     places: places::Places,
@@ -308,7 +316,7 @@ impl Node {
         let identity = Identity::new(&config.identity.unwrap_or_else(|| clock.identity()));
         let keys = Self::keys_from_start(&config.keys);
         let voice = voice::Voice::new(u64::from_be_bytes(clock.secret()));
-        let noise = noise::Keys::new(&identity, clock.secret(), config.network_key);
+        let noise = Arc::new(noise::Keys::new(&identity, clock.secret(), config.network_key));
         let mut node = Self {
             noise,
             id: identity.id().clone(),
@@ -379,6 +387,7 @@ impl Node {
             Input::Request { client, request } => self.requested(now, client, request, out),
             Input::EndOfInput(client) => self.input_ended(client),
             Input::LagLines { client, lines } => self.lag_lines(client, lines),
+            Input::Stepped { link, stepped } => self.stepped(now, link, stepped, out),
             Input::Derived { job, key } => self.derived(now, job, key, out),
             Input::Saved { stores, error } => self.saved(now, stores, error.as_deref(), out),
             Input::Signal(reason) => self.end(now, reason, 0, out),
@@ -422,7 +431,7 @@ impl Node {
     /// Whether a link may be read: not while the queue of another, which it may feed, is full.
     pub fn may_read(&self, now: Now, link: LinkId) -> bool {
         !self.full.iter().any(|id| *id != link && self.is_worth_waiting_for(now, *id))
-            && self.links.get(&link).is_none_or(|link| link.rates.may_be_read(now))
+            && self.links.get(&link).is_none_or(|link| link.may_be_read(now))
     }
 
     /// Whether a frame is unfinished, a queue full or a dial under way: what the next tick may change.

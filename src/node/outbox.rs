@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::api::EventKind;
+use crate::wire::noise::Step;
 use crate::wire::room_key::Scheme;
 
 /// A TCP connection, numbered by who feeds the node; a number is never used again.
@@ -65,6 +66,14 @@ pub enum Output {
         kind: EventKind,
         /// The JSON, without `seq` and newline.
         text: Arc<str>,
+    },
+    /// Go a step on with a link's handshake, and answer with `Stepped`; no more of the link is read until then. With `Close` it
+    /// need not be done any more.
+    Handshake {
+        /// Which link.
+        link: LinkId,
+        /// The step.
+        step: Step,
     },
     /// Derive a room's key, and answer with `Derived`.
     Derive {

@@ -466,6 +466,7 @@ impl Net {
         let outputs = std::mem::take(&mut self.nodes[at.0].out.outputs);
         let tapped = self.nodes[at.0].out.tapped.replace(Vec::new()).unwrap_or_default();
         self.note_crossings(at, tapped);
+        let mut steps = Vec::new();
         let stored = outputs.iter().any(|output| matches!(output, Output::Store { .. }));
         for output in outputs {
             match output {
@@ -492,6 +493,7 @@ impl Net {
                     let (least, _) = self.delay;
                     self.schedule(least, at, What::Dial(dial, addr));
                 }
+                Output::Handshake { link, step } => steps.push((link, step)),
                 Output::Derive { job, scheme, passphrase, room } => {
                     self.schedule(Duration::from_millis(50), at, What::Derived(job, scheme, passphrase, room));
                 }
@@ -513,6 +515,9 @@ impl Net {
         member.out.clear();
         let deadline = member.node.next_deadline().filter(|_| member.exit.is_none() && !member.frozen);
         self.plan(at, deadline);
+        for (link, step) in steps {
+            self.handle(at, Input::Stepped { link, stepped: step.make() });
+        }
     }
 
     /// How long the network has been running.

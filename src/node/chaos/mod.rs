@@ -18,6 +18,7 @@ use super::*;
 use crate::api::command::COMMANDS;
 use crate::voice::CHUNK;
 use crate::wire::limits::MAX_LINKS;
+use crate::wire::noise::Step;
 use crate::wire::room_key::Scheme;
 
 pub mod choices;
@@ -66,6 +67,8 @@ pub struct Chaos<'c> {
     has_state: bool,
     /// Changes put out for the state folder.
     stores: u64,
+    /// Steps of handshakes that are to be made.
+    steps: Vec<(LinkId, Step)>,
     ended: bool,
 }
 
@@ -158,6 +161,7 @@ impl<'c> Chaos<'c> {
             forgot: false,
             has_state,
             stores: 0,
+            steps: Vec::new(),
             ended: false,
         }
     }
@@ -189,6 +193,9 @@ impl<'c> Chaos<'c> {
             self.perform(output);
         }
         self.out.clear();
+        while let Some((link, step)) = self.steps.pop() {
+            self.handle(Input::Stepped { link, stepped: step.make() });
+        }
         let deadline = self.node.next_deadline();
         assert!(self.ended || deadline.is_none_or(|at| at > now.mono), "asks to be woken at a time that has passed");
     }
@@ -197,6 +204,7 @@ impl<'c> Chaos<'c> {
         match output {
             Output::Line { text, kind, .. } => self.line_came(kind, &text),
             Output::Dial { dial, .. } => self.dials.push(dial),
+            Output::Handshake { link, step } => self.steps.push((link, step)),
             Output::Derive { job, .. } => self.jobs.push(job),
             Output::Close(link) => self.links.retain(|it| *it != link),
             Output::Exit(_) => self.ended = true,

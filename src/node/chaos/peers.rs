@@ -71,9 +71,9 @@ impl Chaos<'_> {
                 let keys = self.keys(who, network);
                 let begun = match dialled {
                     true => Handshake::answer(keys, seed),
-                    false => Handshake::dial(keys, seed, None, &mut out),
+                    false => Handshake::dial(keys, seed, None, &mut out).expect("it begins"),
                 };
-                End::Shaking(who, network, Box::new(begun.expect("it begins")))
+                End::Shaking(who, network, Box::new(begun))
             }
         };
         let is_plain = matches!(end, End::Plain);

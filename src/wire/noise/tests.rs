@@ -22,7 +22,7 @@ struct Shaken {
 fn shake((a, b): (&Keys, &Keys), expected: Option<&str>, mut change: impl FnMut(usize, Vec<u8>) -> Vec<u8>) -> Shaken {
     let mut messages = [Vec::new(), Vec::new(), Vec::new()];
     let mut dialler = Handshake::dial(a, [1; KEY], expected.map(Into::into), &mut messages[0]).expect("good keys");
-    let mut listener = Handshake::answer(b, [2; KEY]).expect("good keys");
+    let mut listener = Handshake::answer(b, [2; KEY]);
     let first = change(0, messages[0].clone());
     let mut at_listener = listener.take(b, &mut &first[..], &mut messages[1]);
     let second = change(1, messages[1].clone());
@@ -104,7 +104,7 @@ fn cut_anywhere_it_goes_on_when_the_rest_comes() {
     let ((a, a_id), (b, _)) = (keys(1, None), keys(2, None));
     let (mut first, mut second, mut third) = (Vec::new(), Vec::new(), Vec::new());
     let mut dialler = Handshake::dial(&a, [1; KEY], None, &mut first).expect("good keys");
-    let mut listener = Handshake::answer(&b, [2; KEY]).expect("good keys");
+    let mut listener = Handshake::answer(&b, [2; KEY]);
     assert!(listener.is_untouched() && dialler.is_untouched());
     for byte in &first {
         assert!(listener.take(&b, &mut &[*byte][..], &mut second).is_ok_and(|done| done.is_none()));
@@ -139,7 +139,7 @@ fn another_network_or_none_gets_no_answer() {
     let (b, _) = keys(2, Some(one));
     for input in [&b"\x96p2p\x02"[..], b"\x96p3p", b"\0\0\0\x10{}", &[0x96; 300]] {
         let mut out = Vec::new();
-        assert!(Handshake::answer(&b, [2; KEY]).expect("good keys").take(&b, &mut &input[..], &mut out).is_err());
+        assert!(Handshake::answer(&b, [2; KEY]).take(&b, &mut &input[..], &mut out).is_err());
         assert_eq!(out, [] as [u8; 0]);
     }
 }
@@ -148,7 +148,7 @@ fn another_network_or_none_gets_no_answer() {
 fn another_version_is_told_ours() {
     let (keys, _) = keys(1, None);
     let mut out = Vec::new();
-    let mut listener = Handshake::answer(&keys, [2; KEY]).expect("good keys");
+    let mut listener = Handshake::answer(&keys, [2; KEY]);
     let failure = listener.take(&keys, &mut &b"\x96p2p\x07"[..], &mut out).map(drop);
     assert_eq!((failure, &out[..]), (Err(Failure::Version(7)), &OPENING[..]));
     let mut dialler = Handshake::dial(&keys, [1; KEY], None, &mut Vec::new()).expect("good keys");
@@ -183,7 +183,7 @@ fn what_was_recorded_is_worth_nothing() {
     let ((a, _), (b, _)) = (keys(1, None), keys(2, None));
     let recorded = shake((&a, &b), None, |_, message| message).messages;
     // Played to a listener once more: it answers by another ephemeral key, and the third message does not open.
-    let (mut listener, mut answer) = (Handshake::answer(&b, [77; KEY]).expect("good keys"), Vec::new());
+    let (mut listener, mut answer) = (Handshake::answer(&b, [77; KEY]), Vec::new());
     assert!(listener.take(&b, &mut &recorded[0][..], &mut answer).is_ok_and(|done| done.is_none()));
     assert_ne!(answer, recorded[1]);
     assert_eq!(listener.take(&b, &mut &recorded[2][..], &mut answer).map(drop), Err(Failure::Failed));
@@ -201,7 +201,7 @@ fn what_was_recorded_is_worth_nothing() {
 fn a_key_with_which_everybody_has_the_same_secret_is_refused() {
     let (b, _) = keys(2, None);
     let first = [&OPENING[..], &[0; KEY]].concat();
-    let mut listener = Handshake::answer(&b, [2; KEY]).expect("good keys");
+    let mut listener = Handshake::answer(&b, [2; KEY]);
     assert_eq!(listener.take(&b, &mut &first[..], &mut Vec::new()).map(drop), Err(Failure::Failed));
 }
 

@@ -40,6 +40,17 @@ fn blocks(node: &mut Node) -> Vec<Value> {
     node.ok(json!({ "cmd": "blocks" }))["blocks"].as_array().expect("a list").clone()
 }
 
+/// Has a node keep more and more, until it warns that it can't. How many blocks that took.
+fn block_until_it_fails(node: &mut Node) -> usize {
+    let mut n = 0;
+    while node.saw("warning", json!({ "code": "state_not_saved" })).is_empty() {
+        node.ok(json!({ "cmd": "block", "author": format!("{n} {}", "x".repeat(50)) }));
+        n += 1;
+        assert!(n < 1000, "a full disk takes all of it");
+    }
+    n
+}
+
 #[test]
 fn a_full_disk_is_a_warning_and_no_more() {
     let Some(disk) = Disk::new() else {
@@ -51,12 +62,7 @@ fn a_full_disk_is_a_warning_and_no_more() {
     let mut bob = RawPeer::dial(&node.addr(), "127.0.0.1:5001", "Bob");
     node.ok(json!({ "cmd": "block", "author": "before" }));
     disk.fill();
-    let mut n = 0;
-    while node.saw("warning", json!({ "code": "state_not_saved" })).is_empty() {
-        node.ok(json!({ "cmd": "block", "author": format!("{n} {}", "x".repeat(50)) }));
-        n += 1;
-        assert!(n < 1000, "a full disk takes all of it");
-    }
+    let n = block_until_it_fails(&mut node);
     bob.say("are you there?");
     node.hears("are you there?");
     node.say("I am");
@@ -84,9 +90,7 @@ fn a_disk_that_is_full_at_the_end_holds_up_no_end() {
     let dir = disk.0.path("state");
     let mut node = Node::start(&["--state", &dir]);
     disk.fill();
-    for n in 0..200 {
-        node.ok(json!({ "cmd": "block", "author": format!("{n} {}", "x".repeat(50)) }));
-    }
+    block_until_it_fails(&mut node);
     let output = node.finish().exited(0);
     assert!(output.stderr.contains("could not be written at the end"), "{}", output.stderr);
     // A new one can't be begun, either: but the identity is there.

@@ -110,15 +110,14 @@ impl RawPeer {
     /// The same as the listener.
     #[track_caller]
     pub fn answer_encrypted(mut self, secrets: &Secrets) -> Self {
-        let begun = Handshake::answer(&secrets.keys, secrets.ephemeral);
-        self.shake_hands(secrets, begun.expect("its own keys are good"));
+        self.shake_hands(secrets, Handshake::answer(&secrets.keys, secrets.ephemeral));
         self
     }
 
     /// Answers the first message of a handshake; the node then closes the link: `None`, or it goes on: who it is.
     #[track_caller]
     pub fn answer_once(&mut self, secrets: &Secrets) -> Option<String> {
-        let mut handshake = Handshake::answer(&secrets.keys, secrets.ephemeral).expect("its own keys are good");
+        let mut handshake = Handshake::answer(&secrets.keys, secrets.ephemeral);
         let deadline = Instant::now() + PATIENCE;
         loop {
             let (mut buffer, mut out) = ([0; 4096], Vec::new());
