@@ -286,6 +286,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100_000))]
+
         #[test]
         fn a_window_does_what_sets_of_numbers_do(
             places in prop::collection::vec((0_u64..7, 0_u64..60), 0..80),

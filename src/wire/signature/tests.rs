@@ -130,6 +130,8 @@ fn any_wrong() -> impl Strategy<Value = Wrong> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
     /// Alone, among others, and by another program's strict rules: the same verdict.
     #[test]
     fn company_changes_no_verdict(what in prop::collection::vec((0_u8..4, any::<u8>(), any_wrong()), 0..20)) {

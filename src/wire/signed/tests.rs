@@ -329,6 +329,8 @@ fn tamper(message: &mut Map<String, Value>, what: usize, at: usize, with: &Value
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 100_000, max_global_rejects: 100_000, ..ProptestConfig::default() })]
+
     /// However it is written anew, a signed message stays what it is.
     #[test]
     fn a_signature_survives_writing_anew(message in any_message(), seed in any::<u64>()) {
