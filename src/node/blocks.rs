@@ -7,8 +7,9 @@
 //! Whoever signs nothing can call itself something else, or somebody else: so only an author whose messages are verified is
 //! blocked for certain.
 //!
-//! With a state folder blocks outlive the run. What is left of one is then told by the wall clock, but is never more than was asked
-//! for: a clock that stands in 1970 makes no block last longer.
+//! With a state folder blocks outlive the run. While a node runs, the clock that never jumps tells when one is over. From one run to
+//! the next only the wall clock can, and what it says is put right as far as it can be: when it jumps, the times that are kept
+//! are written anew; and a time further away than was asked for is a clock's mistake, and counts from now on.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -28,6 +29,8 @@ use crate::wire::limits::MAX_BLOCKS;
 
 /// The longest time of a block, in milliseconds: a year. What is to last longer is for good.
 const MAX_FOR_MS: u64 = 31_536_000_000;
+/// By how much the wall clock must have jumped for the times in the store to be written anew, in milliseconds: a minute, a guess.
+const JUMP: u64 = 60_000;
 /// In the store: until it is lifted.
 const FOR_GOOD: u64 = u64::MAX;
 
@@ -44,7 +47,11 @@ pub enum Who {
 
 /// The blocks, and until when each is in force; `None`: until it is lifted.
 #[derive(Debug, Default)]
-pub struct Blocks(BTreeMap<Who, Option<Instant>>);
+pub struct Blocks {
+    all: BTreeMap<Who, Option<Instant>>,
+    /// By which clocks the times in the store were written.
+    kept_by: Option<Now>,
+}
 
 impl Who {
     fn read(peer: Option<String>, author: Option<String>, addr: Option<String>) -> Answer<Self> {
@@ -99,24 +106,24 @@ impl Who {
 
 impl Blocks {
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     pub fn has_peer(&self, id: &str) -> bool {
-        !self.0.is_empty() && self.0.contains_key(&Who::Peer(one_form(id).into_owned()))
+        !self.all.is_empty() && self.all.contains_key(&Who::Peer(one_form(id).into_owned()))
     }
 
     pub fn has_author(&self, id: &str) -> bool {
-        !self.0.is_empty() && self.0.contains_key(&Who::Author(one_form(id).into_owned()))
+        !self.all.is_empty() && self.all.contains_key(&Who::Author(one_form(id).into_owned()))
     }
 
     pub fn has_addr(&self, ip: IpAddr) -> bool {
-        !self.0.is_empty() && self.0.contains_key(&Who::Addr(ip.to_canonical()))
+        !self.all.is_empty() && self.all.contains_key(&Who::Addr(ip.to_canonical()))
     }
 
     /// When the next one is over.
     pub fn deadline(&self) -> Option<Instant> {
-        self.0.values().flatten().min().copied()
+        self.all.values().flatten().min().copied()
     }
 }
 
@@ -124,11 +131,20 @@ impl Node {
     /// Takes over the blocks of earlier runs.
     pub(super) fn load_blocks(&mut self, now: Now, out: &mut Outbox) {
         let Some(state) = &self.config.state else { return };
+        let mut wrong = false;
         for (key, value) in state.rows(Table::Blocks).take(MAX_BLOCKS) {
             let (Some(who), Some((until, for_ms))) = (Who::of_key(key), read_row(value)) else { continue };
-            let left = until.saturating_sub(now.unix_ms).min(for_ms).min(MAX_FOR_MS);
-            let until = (until != FOR_GOOD).then(|| now.mono + Duration::from_millis(left));
-            self.blocks.0.insert(who, until);
+            let left = until.saturating_sub(now.unix_ms);
+            let most = for_ms.min(MAX_FOR_MS);
+            let is_timed = until != FOR_GOOD;
+            wrong |= is_timed && left > most;
+            let until = is_timed.then(|| now.mono + Duration::from_millis(left.min(most)));
+            self.blocks.all.insert(who, until);
+        }
+        self.blocks.kept_by = Some(now);
+        if wrong {
+            // Or the next run would begin to count anew, and so would each after it.
+            self.keep_times(now, out);
         }
         // Some were over before this run began.
         self.blocks_due(now, out);
@@ -147,10 +163,10 @@ impl Node {
         if matches!(&who, Who::Peer(id) | Who::Author(id) if **id == *self.id) {
             return refuse(ErrorCode::BadValue, "that is this node itself");
         }
-        if self.blocks.len() >= MAX_BLOCKS && !self.blocks.0.contains_key(&who) {
+        if self.blocks.len() >= MAX_BLOCKS && !self.blocks.all.contains_key(&who) {
             return refuse(ErrorCode::TooManyBlocks, format!("there are {MAX_BLOCKS} blocks: `unblock` one first"));
         }
-        self.blocks.0.insert(who.clone(), for_ms.map(|ms| now.mono + Duration::from_millis(ms)));
+        self.blocks.all.insert(who.clone(), for_ms.map(|ms| now.mono + Duration::from_millis(ms)));
         let until = for_ms.map_or(FOR_GOOD, |ms| now.unix_ms.saturating_add(ms));
         self.store(Table::Blocks, &who.key(), Some(row(until, for_ms.unwrap_or(FOR_GOOD))), out);
         let closed = self.enforce(now, &who, out);
@@ -195,7 +211,7 @@ impl Node {
     }
 
     fn lift(&mut self, now: Now, who: &Who, out: &mut Outbox) -> bool {
-        if self.blocks.0.remove(who).is_none() {
+        if self.blocks.all.remove(who).is_none() {
             return false;
         }
         self.store(Table::Blocks, &who.key(), None, out);
@@ -211,12 +227,31 @@ impl Node {
         true
     }
 
+    /// Writes the times in the store anew if the wall clock has jumped since: what is left is told by the other.
+    pub(super) fn keep_times_over_a_jump(&mut self, now: Now, out: &mut Outbox) {
+        let Some(then) = self.blocks.kept_by else { return };
+        let expected = then.unix_ms.saturating_add(millis(now.mono.saturating_duration_since(then.mono)));
+        if now.unix_ms.abs_diff(expected) > JUMP {
+            self.keep_times(now, out);
+        }
+    }
+
+    fn keep_times(&mut self, now: Now, out: &mut Outbox) {
+        self.blocks.kept_by = Some(now);
+        let timed = self.blocks.all.iter().filter_map(|(who, until)| until.map(|until| (who, until)));
+        let left = timed.map(|(who, until)| (who.key(), millis(until.saturating_duration_since(now.mono))));
+        for (key, left) in left.collect::<Vec<_>>() {
+            self.store(Table::Blocks, &key, Some(row(now.unix_ms.saturating_add(left), left)), out);
+        }
+    }
+
     /// Lifts the blocks whose time is over.
     pub(super) fn blocks_due(&mut self, now: Now, out: &mut Outbox) {
+        self.keep_times_over_a_jump(now, out);
         if self.blocks.deadline().is_none_or(|at| at > now.mono) {
             return;
         }
-        let over = self.blocks.0.iter().filter(|(_, until)| until.is_some_and(|until| until <= now.mono));
+        let over = self.blocks.all.iter().filter(|(_, until)| until.is_some_and(|until| until <= now.mono));
         for who in over.map(|(who, _)| who.clone()).collect::<Vec<_>>() {
             self.lift(now, &who, out);
         }
@@ -225,7 +260,7 @@ impl Node {
     /// `blocks`
     pub(super) fn list_blocks(&self, now: Now) -> result::Blocks {
         let left = |until: Instant| millis(until.saturating_duration_since(now.mono));
-        let blocks = self.blocks.0.iter().map(|(who, until)| result::Block {
+        let blocks = self.blocks.all.iter().map(|(who, until)| result::Block {
             who: who.name(),
             left_ms: until.map(left),
             ban: false,

@@ -12,6 +12,9 @@ use crate::wire::signed::Place;
 
 /// Counters that are set aside at once: at full speed some seconds' worth. What is left of them when a node is killed is skipped.
 const BLOCK: u64 = 1 << 16;
+/// How much higher than it must be an epoch may begin that can't be kept, in milliseconds: a quarter of an hour, a guess. The run
+/// after it knows nothing of it, and can't tell by a clock that has gone back: chance keeps the two apart.
+const EPOCH_SPREAD: u64 = 1 << 20;
 /// The row of the state folder: an epoch and the last counter that is set aside, 8 bytes each.
 const ROW: &str = "place";
 
@@ -49,13 +52,14 @@ impl Node {
     /// is not used after all leaves a gap, which hurts nobody.
     pub(super) fn next_place(&mut self, now: Now) -> Place {
         let used_up = self.has_state() && !self.places.in_memory && self.places.last.n >= self.places.safe_to;
-        let places = &mut self.places;
         if used_up {
-            let epoch = now.unix_ms.max(places.last.epoch.saturating_add(1));
-            *places = Places { last: Place { epoch, n: 0 }, safe_to: 0, asked: None, in_memory: true, untold: true };
+            let spread = u64::from_be_bytes(self.clock.secret()) % EPOCH_SPREAD;
+            let epoch = now.unix_ms.max(self.places.last.epoch.saturating_add(1)).saturating_add(spread);
+            self.places =
+                Places { last: Place { epoch, n: 0 }, safe_to: 0, asked: None, in_memory: true, untold: true };
         }
-        places.last.n += 1;
-        places.last
+        self.places.last.n += 1;
+        self.places.last
     }
 
     /// Whether a command may take a place: not while counters are being set aside, and there are no others.
@@ -191,6 +195,35 @@ mod tests {
         net.settle();
         net.send(at, "z");
         assert_eq!(last(&net, at), Place { n: 2 + BLOCK, ..new });
+    }
+
+    #[test]
+    fn no_place_is_used_twice_whatever_the_clock_says_and_with_a_full_disk() {
+        let mut net = Net::new(1, (Duration::from_millis(1), Duration::from_millis(1)));
+        let row = [u64::MAX >> 1, 7].map(u64::to_be_bytes).concat();
+        let at = net.node_with("a", |config| {
+            let mut state = State::default();
+            // An epoch of a clock that was far ahead; now it is right, and by it no two runs can be told apart.
+            state.set(Table::Own, ROW.into(), Some(row));
+            config.state = Some(state);
+        });
+        net.saves(at, false);
+        let mut used = std::collections::BTreeSet::new();
+        for _ in 0..8 {
+            net.restart(at);
+            net.settle();
+            net.send(at, "x");
+            let place = last(&net, at);
+            assert!(place.epoch > u64::MAX >> 1 && used.insert((place.epoch, place.n)), "{place:?} again");
+        }
+        // Now there is room for the last of them.
+        net.saves(at, true);
+        let before = kept(&net, at);
+        net.restart(at);
+        net.settle();
+        net.send(at, "y");
+        assert_eq!(last(&net, at), Place { n: before.n + 1, ..before });
+        assert!(used.iter().any(|it| it.0 == before.epoch && it.1 <= before.n));
     }
 
     #[test]

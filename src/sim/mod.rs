@@ -51,6 +51,8 @@ pub struct Net {
     order: u64,
     start: Instant,
     now: Duration,
+    /// What everybody's wall clock said at the start, in milliseconds since 1970.
+    wall: u64,
     chance: ChaCha12Rng,
     next_link: u64,
     delay: (Duration, Duration),
@@ -159,6 +161,7 @@ impl Net {
             order: 0,
             start,
             now: Duration::ZERO,
+            wall: 1_767_225_600_000,
             chance: ChaCha12Rng::seed_from_u64(seed),
             next_link: 0,
             delay,
@@ -337,6 +340,11 @@ impl Net {
         self.run_until(self.now + time);
     }
 
+    /// Sets everybody's wall clock forward or back, in milliseconds.
+    pub fn set_clocks(&mut self, by: i64) {
+        self.wall = self.wall.saturating_add_signed(by);
+    }
+
     fn run_until(&mut self, end: Duration) {
         loop {
             let event = self.coming.peek().map(|Reverse(event)| event.at);
@@ -445,7 +453,7 @@ impl Net {
 
     pub(crate) fn time(&self) -> Now {
         let ms = u64::try_from(self.now.as_millis()).unwrap_or(u64::MAX);
-        Now { mono: self.start + self.now, unix_ms: 1_767_225_600_000 + ms }
+        Now { mono: self.start + self.now, unix_ms: self.wall + ms }
     }
 
     fn schedule(&mut self, wait: Duration, to: At, what: What) {

@@ -226,6 +226,70 @@ fn a_clock_that_is_wrong_makes_no_block_longer_than_was_asked() {
     assert_eq!(listed["blocks"].as_array().map(Vec::len), Some(3));
 }
 
+/// Ten years, in milliseconds.
+const DECADE: i64 = 10 * 31_556_952_000;
+
+/// What is left of the only block of a node, in milliseconds; `None` if there is none.
+fn left(net: &mut Net, at: At) -> Option<u64> {
+    let listed = ok(net, at, json!({ "cmd": "blocks" }));
+    let all = listed["blocks"].as_array().expect("a list");
+    assert!(all.len() <= 1, "{listed}");
+    all.first().map(|it| it["left_ms"].as_u64().expect("a time"))
+}
+
+#[test]
+fn a_block_lasts_as_long_as_was_asked_when_the_clock_jumps_and_the_node_starts_again() {
+    for jump in [DECADE, -DECADE] {
+        let (mut net, [_, b, _]) = three();
+        ok(&mut net, b, json!({ "cmd": "block", "author": "x", "for_ms": 60_000 }));
+        net.run_for(ms(20_000));
+        net.set_clocks(jump);
+        let is_left = |net: &mut Net| left(net, b).is_some_and(|it| (39_000..=40_000).contains(&it));
+        assert!(is_left(&mut net), "it runs");
+        net.restart(b);
+        assert!(is_left(&mut net), "it has seen the jump");
+        net.run_for(ms(40_000));
+        assert_eq!(left(&mut net, b), None);
+        net.restart(b);
+        assert_eq!(left(&mut net, b), None);
+    }
+}
+
+#[test]
+fn a_block_of_a_clock_that_was_ahead_is_over_in_the_end_however_often_the_node_starts() {
+    let (mut net, [_, b, _]) = three();
+    ok(&mut net, b, json!({ "cmd": "block", "author": "x", "for_ms": 60_000 }));
+    // While the node is down.
+    net.set_clocks(-DECADE);
+    let starts = (0..10).find(|_| {
+        net.restart(b);
+        net.run_for(ms(20_000));
+        left(&mut net, b).is_none()
+    });
+    assert_eq!(starts, Some(2), "the first start begins the minute anew, and only that one");
+}
+
+#[test]
+fn a_block_for_good_and_a_ban_know_no_clock() {
+    let (mut net, [_, b, _]) = three();
+    ok(&mut net, b, json!({ "cmd": "block", "author": "x" }));
+    let eve = banned(&mut net, b);
+    for jump in [DECADE, -2 * DECADE, DECADE] {
+        net.set_clocks(jump);
+        net.settle();
+        let listed = ok(&mut net, b, json!({ "cmd": "blocks" }));
+        assert_eq!(listed["blocks"].as_array().map(Vec::len), Some(2), "{listed}");
+        net.link_peer(eve, b, "eve", "Eve");
+        assert!(!net.at(b).neighbour_ids().iter().any(|id| &**id == "eve"));
+    }
+    for jump in [DECADE, -2 * DECADE] {
+        net.set_clocks(jump);
+        net.restart(b);
+        let listed = ok(&mut net, b, json!({ "cmd": "blocks" }));
+        assert_eq!(listed["blocks"], json!([{ "author": "x", "left_ms": null, "ban": false }]));
+    }
+}
+
 /// A peer that has had itself banned.
 fn banned(net: &mut Net, at: At) -> Peer {
     let eve = net.peer(SocketAddr::from(([10, 66, 0, 1], 6666)));

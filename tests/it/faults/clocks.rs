@@ -1,13 +1,15 @@
 //! A clock that is wrong by decades, and one that jumps. Only what people read comes from it; what is awaited, from
 //! the one that never jumps.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::support::{Node, TempDir, text};
+use crate::support::raw::framed;
+use crate::support::{Node, RawListener, TempDir, text};
 
 /// When 32 bits of seconds overflow: 2038-01-19T03:14:08Z.
 const OVERFLOW: Duration = Duration::from_secs(1 << 31);
@@ -153,3 +155,87 @@ fn a_clock_that_jumps_moves_nothing_but_what_people_read() {
         node.finish().exited(0);
     }
 }
+
+/// The two times that a clock may wrongly show, there and back.
+const THERE_AND_BACK: [&str; 5] =
+    ["@2038-01-19 03:14:00", "@1970-01-01 00:00:01", "+0", "@2038-01-19 03:14:00", "@1970-01-01 00:00:01"];
+
+#[test]
+fn a_node_that_keeps_its_key_is_heard_whatever_time_it_starts_in_and_no_recording_is() {
+    let Some(liar) = liar() else { return };
+    let (temp, tap) = (TempDir::new(), RawListener::new());
+    let (dir, listeners_dir) = (temp.path("state"), temp.path("listener"));
+    let mut listener = Node::shell_unseeded("exec \"$@\"", &["--state", &listeners_dir]);
+    let addr = listener.addr();
+    let (mut places, mut recorded) = (BTreeSet::new(), Vec::new());
+    for (n, time) in THERE_AND_BACK.into_iter().enumerate() {
+        let args = ["--state", &dir, "--connect", &addr, "--connect", &tap.addr()];
+        let mut node = node_at(&liar, &format!("FAKETIME='{time}' DONT_FAKE_MONOTONIC=1"), "Jumper", &args);
+        let mut bob = tap.accept("127.0.0.1:5001", "Bob");
+        node.await_event("peer_up", json!({ "secure": true }));
+        for what in ["a", "b"] {
+            let what = format!("{what} of {time}, {n}");
+            node.say(&what);
+            assert_eq!(listener.hears(&what)["verified"], true);
+            let frame = bob.read_bytes().expect("a frame");
+            let sig = serde_json::from_slice::<Value>(&frame).expect("JSON")["sig"].clone();
+            let place = (sig["epoch"].as_u64().expect("an epoch"), sig["n"].as_u64().expect("a counter"));
+            assert!(places.last() < Some(&place), "{place:?} after {places:?}");
+            places.insert(place);
+            recorded.extend(framed(&frame));
+        }
+        match n % 2 {
+            0 => drop(node.crash()),
+            _ => drop(node.finish()),
+        }
+    }
+    listener.finish().exited(0);
+    // Who heard it shows none again, whatever time that one starts in.
+    for time in THERE_AND_BACK {
+        let args = ["--state", &listeners_dir, "--connect", &tap.addr()];
+        let mut listener = node_at(&liar, &format!("FAKETIME='{time}' DONT_FAKE_MONOTONIC=1"), "Listener", &args);
+        let mut bob = tap.accept("127.0.0.1:5001", "Bob");
+        bob.send_bytes(&recorded);
+        bob.say("last");
+        listener.hears("last");
+        assert_eq!(listener.crash().all("message").len(), 1);
+    }
+}
+
+#[test]
+fn a_block_ends_though_it_was_set_in_2038_and_stays_though_the_clock_is_put_right() {
+    let Some(liar) = liar() else { return };
+    let temp = TempDir::new();
+    let (dir, file) = (temp.path("state"), temp.write("time", "@2038-01-19 03:14:00"));
+    let environment = format!("FAKETIME_TIMESTAMP_FILE={file} FAKETIME_NO_CACHE=1 DONT_FAKE_MONOTONIC=1");
+    let start = || node_at(&liar, &environment, "Jumper", &["--state", &dir]);
+    let set_clock = |moment: &str| {
+        let new = temp.write("new time", moment);
+        std::fs::rename(new, &file).expect("the same folder");
+    };
+    let left = |node: &mut Node| node.ok(json!({ "cmd": "blocks" }))["blocks"][0]["left_ms"].as_u64();
+    let mut node = start();
+    node.ok(json!({ "cmd": "block", "author": "x", "for_ms": HOUR }));
+    node.crash();
+    set_clock("@2026-01-01 00:00:00");
+    let mut node = start();
+    let before = left(&mut node).expect("it is there");
+    assert!(before <= HOUR, "{before}");
+    node.finish().exited(0);
+    // An hour later.
+    set_clock("@2026-01-01 01:00:01");
+    let mut node = start();
+    assert_eq!(left(&mut node), None, "that hour is over");
+    // One that is set when the clock stands in 1970, and then is put right.
+    set_clock("@1970-01-01 00:00:01");
+    node.ok(json!({ "cmd": "block", "author": "x", "for_ms": HOUR }));
+    set_clock("@2026-01-01 00:00:00");
+    assert!(left(&mut node).is_some_and(|left| left <= HOUR));
+    node.crash();
+    let mut node = start();
+    assert!(left(&mut node).is_some_and(|left| left > 0 && left <= HOUR));
+    node.finish().exited(0);
+}
+
+/// In milliseconds.
+const HOUR: u64 = 3_600_000;
