@@ -12,6 +12,10 @@ use serde_json::value::RawValue;
 use super::command::CommandId;
 use super::error::ApiError;
 
+mod trouble;
+
+pub use trouble::{Fatal, FatalCode, Warning, WarningCode};
+
 macro_rules! events {
     ($($variant:ident $name:literal $ty:ty, $summary:literal $example:literal;)*) => {
         /// The name of an event.
@@ -59,7 +63,7 @@ macro_rules! events {
 
 events! {
     Ready "ready" Ready<'a>, "the first line: the node runs"
-        r#"{"event":"ready","seq":1,"protocol":1,"version":"0.1.0","node":"9b2f4c1e-8d53-4a6b-9c07-3f1e2d4b5a69","username":"Alice","room":"general","tcp":"127.0.0.1:5000","udp":"127.0.0.1:6000","features":["text","voice","audio"],"limits":{"line_bytes":1048576,"text_bytes":65536,"name_bytes":64,"meta_bytes":1024,"links":64,"rooms":1024,"history_per_room":1000,"history_bytes":16777216,"rate":1000,"authors":16384,"author_intervals":262144,"wait_events":10000,"queue_lines":8192,"voice_members_per_room":64,"voice_members":1024,"blocks":1024,"offenders":4096}}"#;
+        r#"{"event":"ready","seq":1,"protocol":1,"version":"0.1.0","node":"9b2f4c1e-8d53-4a6b-9c07-3f1e2d4b5a69","username":"Alice","room":"general","tcp":"127.0.0.1:5000","udp":"127.0.0.1:6000","features":["text","voice","audio"],"limits":{"line_bytes":1048576,"text_bytes":65536,"name_bytes":64,"meta_bytes":1024,"links":64,"rooms":1024,"history_per_room":1000,"history_bytes":16777216,"rate":1000,"authors":16384,"author_intervals":262144,"wait_events":10000,"queue_lines":8192,"voice_members_per_room":64,"voice_members":1024,"voice_rate_authors":1024,"voice_rate_links":1024,"blocks":1024,"offenders":4096}}"#;
     Reply "reply" Reply<'a>, "the answer to a line of input"
         r#"{"event":"reply","seq":9,"line":4,"id":1,"cmd":"room","ok":true,"result":{"room":"lounge","previous":"general"}}"#;
     PeerUp "peer_up" PeerUp<'a>, "a neighbour came"
@@ -170,6 +174,10 @@ pub struct Limits {
     pub voice_members_per_room: usize,
     /// Members of voice known, in all rooms.
     pub voice_members: usize,
+    /// Authors whose coming, going and muting is counted.
+    pub voice_rate_authors: usize,
+    /// Links over which that comes, counted, too.
+    pub voice_rate_links: usize,
     /// Peers, authors and addresses that are blocked.
     pub blocks: usize,
     /// Addresses that have strikes or are banned.
@@ -489,53 +497,6 @@ pub struct Dropped<'a> {
     pub to: Vec<&'a str>,
 }
 
-/// `warning`
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct Warning<'a> {
-    /// Stable, for programs.
-    pub code: WarningCode,
-    /// For people.
-    pub message: &'a str,
-}
-
-/// What a warning is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum WarningCode {
-    /// The limit of open files is near or reached.
-    OpenFiles,
-    /// A peer claims this node's own id.
-    OwnIdTaken,
-    /// A neighbour does not read fast enough: messages for it are being dropped.
-    SlowPeer,
-    /// Accepting a link failed.
-    AcceptFailed,
-    /// A microphone or speaker has gone.
-    DeviceLost,
-    /// It is back.
-    DeviceBack,
-    /// There is no sound device: voice goes on without.
-    NoDevice,
-    /// A file, pipe or device of sound did something that a person should know.
-    Audio,
-    /// The codec could not be made: voice goes out as PCM.
-    Codec,
-    /// It is not known at which address voice reaches this node.
-    NoVoiceAddress,
-    /// The state folder's store was damaged: it was set aside, and a new one begun.
-    StateDamaged,
-    /// What is to be kept can't be written into the state folder; the node goes on, and tries again.
-    StateNotSaved,
-    /// A room uses the original's encryption, which is weak.
-    WeakKey,
-    /// An address is banned for a while.
-    Banned,
-    /// A member's voice can't be opened: most likely its passphrase of the room is another.
-    VoiceKey,
-    /// Others can read or change what is in the state folder.
-    StatePermissions,
-}
-
 /// `lagged`
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Lagged<'a> {
@@ -543,39 +504,6 @@ pub struct Lagged<'a> {
     pub dropped: u64,
     /// How many of each kind.
     pub by: &'a BTreeMap<EventKind, u64>,
-}
-
-/// `fatal`
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct Fatal<'a> {
-    /// Stable, for programs.
-    pub code: FatalCode,
-    /// For people.
-    pub message: &'a str,
-}
-
-/// Why a node can't start or go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum FatalCode {
-    /// The address is in use.
-    AddressInUse,
-    /// The address can't be bound for another reason.
-    CannotBind,
-    /// A file named on the command line can't be read.
-    CannotRead,
-    /// A microphone or speaker named on the command line can't be opened.
-    CannotOpen,
-    /// Another process uses the state folder.
-    StateInUse,
-    /// A file of the state folder that can't be done without is damaged.
-    StateDamaged,
-    /// The state folder was made by a newer version of the program.
-    StateTooNew,
-    /// The state folder can't be used for another reason.
-    StateUnusable,
-    /// An error inside: a bug.
-    Internal,
 }
 
 /// Why a node ends.

@@ -439,6 +439,10 @@ pub struct Queues {
     pub dial_targets: usize,
     /// Members of voice known, in all rooms.
     pub voice_members: usize,
+    /// Authors whose coming, going and muting is counted.
+    pub voice_rate_authors: usize,
+    /// Links over which that comes, counted, too.
+    pub voice_rate_links: usize,
     /// Peers, authors and addresses that are blocked.
     pub blocks: usize,
     /// Addresses that have strikes or are banned.

@@ -535,6 +535,7 @@ impl Node {
         let logs = self.clients.values().map(super::clients::Client::log_held);
         let (wait_events, wait_bytes) = logs.fold((0, 0), |(n, b), (events, bytes)| (n + events, b + bytes));
         let waiting = self.clients.values().map(|it| it.aside.len() + usize::from(it.blocked.is_some())).sum();
+        let [(_, voice_rate_authors, _), (_, voice_rate_links, _)] = self.voice.rates.held();
         result::Queues {
             frames,
             frame_bytes,
@@ -550,6 +551,8 @@ impl Node {
             waiting,
             dial_targets: self.targets.len(),
             voice_members: self.voice.roster.len(),
+            voice_rate_authors,
+            voice_rate_links,
             blocks: self.blocks.len(),
             offenders: self.offenders.len(),
             unsaved: self.stores.unsaved(),

@@ -505,6 +505,8 @@ fn limits_of(config: &Config) -> crate::api::event::Limits {
         queue_lines: clients::MAX_QUEUE_LINES,
         voice_members_per_room: limits::MAX_VOICE_MEMBERS,
         voice_members: limits::MAX_VOICE_KNOWN,
+        voice_rate_authors: voice::MAX_COUNTS,
+        voice_rate_links: voice::MAX_COUNTS,
         blocks: limits::MAX_BLOCKS,
         offenders: limits::MAX_OFFENDERS,
     }

@@ -43,6 +43,7 @@ mod tests;
 use challenges::Challenges;
 pub use commands::{Join, Opened};
 use path::Path;
+pub use rates::MAX_COUNTS;
 use rates::Rates;
 pub use roster::Roster;
 use sessions::Session;
@@ -70,7 +71,7 @@ pub struct Voice {
     /// Device lists that were asked for: `None` until they are there.
     pub device_lists: BTreeMap<super::JobId, Option<crate::api::result::Devices>>,
     challenges: Challenges,
-    rates: Rates,
+    pub(super) rates: Rates,
     gains: BTreeMap<String, f64>,
     /// The last sequence number of level 1: it never goes back, since originals remember it over leave and join.
     sequence: Option<u32>,

@@ -16,7 +16,7 @@ const AUTHOR: (u32, Duration) = (20, Duration::from_millis(250));
 /// then, a guess, as if a full room came in four seconds.
 const LINK: (u32, Duration) = (MAX_VOICE_KNOWN as u32, Duration::from_millis(64));
 /// Authors, and links, that are counted. The count that is forgotten first makes way. A guess.
-const MAX_COUNTS: usize = 1024;
+pub const MAX_COUNTS: usize = 1024;
 
 /// What has come of late.
 #[derive(Debug)]
@@ -45,7 +45,6 @@ impl Rates {
     }
 
     /// What is held, each with its bound.
-    #[cfg(any(test, fuzzing))]
     pub fn held(&self) -> [(&'static str, usize, usize); 2] {
         [("counted authors", self.authors.0.len(), MAX_COUNTS), ("counted links", self.links.0.len(), MAX_COUNTS)]
     }
