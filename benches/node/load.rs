@@ -16,6 +16,7 @@ use p2p_chat::wire::noise::{Handshake, Keys, MAX_PLAIN, Session};
 use p2p_chat::wire::signed::{Place, sign};
 
 use crate::frame;
+use crate::relay::uninterrupted;
 
 /// The text of a message, in bytes.
 pub const TEXT: usize = 200;
@@ -104,7 +105,7 @@ impl Link {
         out.clear();
         self.raw = vec![0; READ];
         let proven = loop {
-            let read = self.stream.read(&mut self.raw)?;
+            let read = uninterrupted(|| self.stream.read(&mut self.raw))?;
             let mut input = &self.raw[..read];
             match handshake.take(&keys, &mut input, &mut out).map_err(failed("the handshake failed"))? {
                 Some(proven) if input.is_empty() => break proven,
@@ -136,13 +137,13 @@ impl Link {
     fn fill(&mut self) -> io::Result<()> {
         let closed = || io::Error::other("the relay closed a link");
         let Some(session) = &mut self.session else {
-            let read = self.stream.read(&mut self.buffer[self.filled..])?;
+            let read = uninterrupted(|| self.stream.read(&mut self.buffer[self.filled..]))?;
             self.filled += read;
             return if read > 0 { Ok(()) } else { Err(closed()) };
         };
         // So much that all of it has room behind what is left of the last piece.
         let room = self.buffer.len() - self.filled;
-        let read = self.stream.read(&mut self.raw[..room.min(READ / 2)])?;
+        let read = uninterrupted(|| self.stream.read(&mut self.raw[..room.min(READ / 2)]))?;
         if read == 0 {
             return Err(closed());
         }

@@ -288,6 +288,16 @@ pub fn yield_to_all() -> io::Result<()> {
 fn for_own_thread(program: &str, arguments: &[&str]) -> io::Result<()> {
     let own = fs::read_link("/proc/thread-self")?;
     let thread = own.file_name().ok_or_else(|| io::Error::other("the thread's id can't be read"))?;
-    let status = Command::new(program).args(arguments).arg(thread).stdout(Stdio::null()).status()?;
+    let status = uninterrupted(|| Command::new(program).args(arguments).arg(thread).stdout(Stdio::null()).status())?;
     if status.success() { Ok(()) } else { Err(io::Error::other(format!("{program} failed"))) }
+}
+
+/// Tries again what a signal has interrupted.
+pub fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
 }

@@ -13,6 +13,7 @@ use p2p_chat::wire::identity::Identity;
 use p2p_chat::wire::noise::{Handshake, Keys};
 
 use crate::load::PATIENCE;
+use crate::relay::{uninterrupted, yield_to_all};
 
 /// Threads that they come from: each waits for its answers.
 const THREADS: u32 = 4;
@@ -52,7 +53,7 @@ impl Flood {
         let come = move |number: u32, stop: &AtomicBool| {
             let keys = keys(number as u8);
             let mut done = 0;
-            crate::relay::yield_to_all()?;
+            yield_to_all()?;
             while !stop.load(Ordering::Relaxed) {
                 // The threads take turns: no two of them come at once.
                 let due = Duration::from_secs(1) / rate * (THREADS * done + number);
@@ -83,7 +84,7 @@ impl Flood {
 
 /// One stranger.
 fn shake_hands(addr: SocketAddr, keys: &Keys, number: u32) -> io::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
+    let mut stream = uninterrupted(|| TcpStream::connect_timeout(&addr, PATIENCE))?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut seed = [7; 32];
@@ -94,10 +95,7 @@ fn shake_hands(addr: SocketAddr, keys: &Keys, number: u32) -> io::Result<()> {
         stream.write_all(&said)?;
         said.clear();
         let mut came = [0; 1024];
-        let n = match stream.read(&mut came) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            read => read?,
-        };
+        let n = uninterrupted(|| stream.read(&mut came))?;
         if n == 0 {
             return Err(io::Error::other("the node ended a handshake"));
         }
