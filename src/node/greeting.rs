@@ -157,13 +157,16 @@ impl Node {
         let Some(peer) = &link.peer else { return };
         self.neighbours.insert(peer, second);
         (link.stage, link.since) = (Stage::Up, now.mono);
-        link.next_ping = peer.pings.then_some(now.mono);
+        let pings = peer.pings;
         for target in self.targets.values_mut() {
             if target.state == super::dial::State::Linked(first) {
                 target.state = super::dial::State::Linked(second);
             }
         }
         self.log(LogLevel::Debug, out, || "the second link takes the place of the first".to_owned());
+        if pings {
+            self.ping(now, second, out);
+        }
     }
 
     fn link_up(&mut self, now: Now, id: LinkId, peer: Peer, out: &mut Outbox) {
