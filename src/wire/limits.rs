@@ -42,7 +42,7 @@ pub const MAX_LINKS: usize = 64;
 /// Links of one address other than loopback, if the command line says nothing else.
 pub const MAX_LINKS_PER_ADDR: usize = 8;
 /// Links that have been accepted and not yet said hello; a newcomer pushes out the oldest.
-pub const MAX_HANDSHAKES: usize = bound(16, 4);
+pub const MAX_HANDSHAKES: usize = bound(16, 2);
 /// Malformed frames that a link survives; the next one closes it.
 pub const MAX_MALFORMED: u32 = 9;
 
@@ -53,9 +53,9 @@ pub const STRIKE_TIME: Duration = Duration::from_secs(600);
 /// How long an address is banned.
 pub const BAN_TIME: Duration = Duration::from_secs(600);
 /// Addresses that have strikes or are banned. A guess: whoever has more of them than that is not kept out by counting.
-pub const MAX_OFFENDERS: usize = bound(4096, 3);
+pub const MAX_OFFENDERS: usize = bound(4096, 2);
 /// Peers, authors and addresses that are blocked.
-pub const MAX_BLOCKS: usize = bound(1024, 4);
+pub const MAX_BLOCKS: usize = bound(1024, 2);
 
 /// The send queue of a link, in bytes.
 pub const MAX_QUEUE_BYTES: usize = 2 << 20;
@@ -71,23 +71,23 @@ pub const QUEUE_CLOSE: Duration = Duration::from_secs(5);
 
 /// Message ids that are remembered, so that each message is taken once. At 2,000 new messages a second they last for
 /// the 2 minutes that the original remembers, below that for longer.
-pub const MAX_SEEN: usize = bound(1 << 18, 1 << 5);
+pub const MAX_SEEN: usize = bound(1 << 18, 4);
 /// Messages a second that an author may say, if the command line says nothing else.
 pub const RATE: u32 = 1000;
 /// The highest rate that can be asked for: what goes beyond is as good as none.
 pub const MAX_RATE: u32 = 1_000_000;
 /// Authors whose signed messages are remembered by their counters: whoever was heard least lately is forgotten first.
-pub const MAX_AUTHORS: usize = bound(1 << 14, 8);
+pub const MAX_AUTHORS: usize = bound(1 << 14, 4);
 /// Epochs of an author: its own restarts without memory, of which there are few.
 pub const MAX_EPOCHS: usize = 4;
 /// Intervals of counters in an epoch: one, and one more for each message that was lost or is late. A guess.
-pub const MAX_INTERVALS: usize = bound(64, 4);
+pub const MAX_INTERVALS: usize = bound(64, 2);
 /// Intervals of all authors, of 16 bytes each.
-pub const MAX_ALL_INTERVALS: usize = bound(1 << 18, 24);
+pub const MAX_ALL_INTERVALS: usize = bound(1 << 18, 16);
 /// Messages that `trace` can tell about.
-pub const MAX_TRACES: usize = bound(4096, 8);
+pub const MAX_TRACES: usize = bound(4096, 3);
 /// Rooms known at once.
-pub const MAX_ROOMS: usize = bound(1024, 6);
+pub const MAX_ROOMS: usize = bound(1024, 3);
 /// Messages kept a room.
 pub const MAX_HISTORY_PER_ROOM: usize = bound(1000, 12);
 /// Bytes of messages kept in all, if the command line says nothing else.
@@ -122,9 +122,9 @@ pub const CLOSE_TIME: Duration = Duration::from_secs(2);
 pub const TTL_NEAR_END: u8 = 8;
 
 /// Members of the voice of a room, this node left out of the count.
-pub const MAX_VOICE_MEMBERS: usize = bound(64, 4);
+pub const MAX_VOICE_MEMBERS: usize = bound(64, 2);
 /// Members of voice known in all rooms. A guess: sixteen full rooms.
-pub const MAX_VOICE_KNOWN: usize = bound(1024, 6);
+pub const MAX_VOICE_KNOWN: usize = bound(1024, 3);
 /// A member that is not linked and whose datagrams have stopped for so long is gone.
 pub const VOICE_GONE: Duration = Duration::from_secs(10);
 /// How often a member says again that it is there, for those who came later and whom its answer to a join missed.

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::links::Stage;
 use super::voice::testing::Member;
 use super::*;
 use crate::api::command::COMMANDS;
@@ -188,7 +189,7 @@ impl<'c> Chaos<'c> {
         self.came = self.taken();
         self.node.handle(now, input, &mut self.out);
         let (authors, intervals) = self.node.replay.held();
-        self.forgot |= authors >= limits::MAX_AUTHORS || intervals >= limits::MAX_ALL_INTERVALS / 3;
+        self.forgot |= authors >= limits::MAX_AUTHORS || intervals >= limits::MAX_ALL_INTERVALS / 2;
         for output in std::mem::take(&mut self.out.outputs) {
             self.perform(output);
         }
@@ -367,6 +368,8 @@ impl<'c> Chaos<'c> {
         assert!(held.unsaved <= self.stores);
         assert!(self.node.neighbour_ids().len() <= self.node.config.max_links);
         assert!(self.node.keys.len() <= limits::MAX_ROOMS && self.node.listen.len() <= limits::MAX_ROOMS);
+        let strangers = self.node.links.values().filter(|it| it.stage == Stage::Greeting && !it.direction.is_out());
+        assert!(strangers.count() <= limits::MAX_HANDSHAKES);
         let links = self.node.link_count();
         assert!(links <= 2 * MAX_LINKS + limits::MAX_HANDSHAKES + limits::MAX_TARGETS);
         assert!(held.frames <= links * limits::MAX_QUEUE_FRAMES && held.frame_bytes <= links * limits::MAX_QUEUE_BYTES);
