@@ -67,7 +67,7 @@ events! {
     Reply "reply" Reply<'a>, "the answer to a line of input"
         r#"{"event":"reply","seq":9,"line":4,"id":1,"cmd":"room","ok":true,"result":{"room":"lounge","previous":"general"}}"#;
     PeerUp "peer_up" PeerUp<'a>, "a neighbour came"
-        r#"{"event":"peer_up","seq":2,"peer":"5d0c7a52-1b64-4e0f-8a3d-6e2f9b1c4d70","username":"Bob","addr":"127.0.0.1:5001","direction":"out","level":2,"secure":false}"#;
+        r#"{"event":"peer_up","seq":2,"peer":"5d0c7a52-1b64-4e0f-8a3d-6e2f9b1c4d70","username":"Bob","addr":"127.0.0.1:5001","direction":"out","level":2,"secure":true}"#;
     PeerDown "peer_down" PeerDown<'a>, "a neighbour went"
         r#"{"event":"peer_down","seq":3,"peer":"5d0c7a52-1b64-4e0f-8a3d-6e2f9b1c4d70","username":"Bob","code":"closed","reason":"the peer closed the link","retry_in_ms":612}"#;
     ConnectFailed "connect_failed" ConnectFailed<'a>, "a dial that no command waits for failed"

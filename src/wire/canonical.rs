@@ -6,7 +6,7 @@
 //! | value | bytes: a tag, then |
 //! |---|---|
 //! | `null`, `false`, `true` | nothing |
-//! | a number with no fraction, nearer to 0 than 2⁶⁴ | 1 if it is below 0, else 0; its magnitude, 8 bytes |
+//! | a number in digits alone, nearer to 0 than 2⁶⁴; any other whose nearest double has no fraction and is nearer to 0 than 2⁶⁴ | 1 if it is below 0, else 0; its magnitude, 8 bytes |
 //! | any other number | the nearest IEEE 754 double, 8 bytes |
 //! | a string | its length in bytes of UTF-8, 4 bytes; the UTF-8 |
 //! | an array | how many values, 4 bytes; each value |

@@ -171,8 +171,9 @@ fn try_sign(identity: &Identity, place: Place, frame: &mut Vec<u8>) -> Option<()
     Some(())
 }
 
-/// `sig`, as it is read. What it may have beside these is not looked at.
+/// `sig`, as it is read. It has nothing beside these, since that would be signed by nobody.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Sig<'a> {
     #[serde(borrow)]
     key: Cow<'a, str>,

@@ -24,6 +24,7 @@ use crate::voice::talker::Talker;
 use crate::voice::{Codec, Pace};
 use crate::wire::datagram::{Sealer, sealed};
 use crate::wire::limits::{VOICE_REJOIN, bound};
+use crate::wire::window::Window;
 
 mod challenges;
 mod commands;
@@ -141,10 +142,8 @@ struct Stream {
 impl Stream {
     fn new(now: Instant, member: &roster::Member, session: Option<Session>, gain: f32) -> Self {
         let ours = member.session.is_some();
-        let mut speaker = Speaker::new(if ours { Pace::Clock } else { Pace::Sequence });
-        speaker.mute(member.muted);
         Self {
-            speaker,
+            speaker: Self::speaker(ours, member.muted),
             path: Path::new(now, member.announced),
             session,
             ours,
@@ -159,6 +158,21 @@ impl Stream {
             relayed: None,
             gain,
             star: star::Client::default(),
+        }
+    }
+
+    fn speaker(ours: bool, muted: bool) -> Speaker {
+        let mut speaker = Speaker::new(if ours { Pace::Clock } else { Pace::Sequence });
+        speaker.mute(muted);
+        speaker
+    }
+
+    /// What has been heard was not the member.
+    fn forget(&mut self, muted: bool) {
+        self.speaker = Self::speaker(self.ours, muted);
+        (self.newest, self.spoke) = (0, None);
+        if let Some(session) = &mut self.session {
+            session.window = Window::default();
         }
     }
 }

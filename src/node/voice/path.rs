@@ -204,6 +204,11 @@ impl Path {
         self.asks.take_if(lately).is_some()
     }
 
+    /// Whether a datagram of level 2 comes from where the member is: where it has echoed from, before that where it has announced.
+    pub fn is_from_there(&self, now: Instant, from: SocketAddr) -> bool {
+        self.proven(now).or(self.announced) == Some(from)
+    }
+
     /// Whether what comes from there is of no interest: the member is heard from where it is. It may be a copy that has overtaken the
     /// true datagram, which must not be refused for that.
     pub fn ignores(&self, now: Instant, from: SocketAddr) -> bool {

@@ -59,12 +59,22 @@ impl Node {
         let id = call.sessions.get(&sealed.session)?.clone();
         let stream = call.streams.get_mut(&id).filter(|stream| !stream.path.ignores(now.mono, from))?;
         let session = stream.session.as_mut()?;
-        if !session.window.is_new(sealed.counter) {
+        let is_new = session.window.is_new(sealed.counter);
+        if !is_new && session.echoed {
             return None;
         }
         let inside = sealed.open(&session.key)?;
-        session.window.take(sealed.counter);
-        match Inside::parse(&inside).ok()? {
+        let inside = Inside::parse(&inside).ok()?;
+        let is_echo = matches!(inside, Inside::Echo { .. });
+        if !is_new && !is_echo {
+            return None;
+        }
+        // In a room without a key whoever hears the gossip can seal this: so only where the member is believed to be do numbers
+        // count. What an echo's number does is seen when it has answered a nonce.
+        if !is_echo && stream.path.is_from_there(now.mono, from) {
+            session.window.take(sealed.counter);
+        }
+        match inside {
             Inside::Voice(voice) => self.voice_came(now, (&id, from), voice, length, out),
             Inside::Challenge { to, nonce } => self.challenged(now, (&id, from), to, nonce, out),
             Inside::Echo { nonce } => self.echoed(now, (&id, from), nonce, sealed.counter),
@@ -219,12 +229,20 @@ impl Node {
     }
 
     fn echoed(&mut self, now: Now, (id, from): (&Rc<str>, SocketAddr), nonce: u64, counter: u64) -> Option<()> {
+        let muted = self.voice.roster.get_mut(id)?.muted;
         let stream = self.voice.call.as_mut()?.streams.get_mut(id)?;
         let challenges = stream.path.echoed(now.mono, from, nonce)?;
-        if let Some(session) = stream.session.as_mut().filter(|session| !session.echoed) {
-            session.echoed = true;
-            // It answers a nonce of ours: so it is of now, and what has a lower number may be a recording of what we have missed.
-            session.window.close_below(counter);
+        // It answers a nonce of ours: so it is of now. If its number is none that may come, another has sent numbers far above, as if
+        // from there, before this first echo.
+        if stream.session.as_ref().is_some_and(|session| !session.window.is_new(counter)) {
+            stream.forget(muted);
+        }
+        if let Some(session) = &mut stream.session {
+            session.window.take(counter);
+            if !std::mem::replace(&mut session.echoed, true) {
+                // What has a lower number may be a recording of what we have missed.
+                session.window.close_below(counter);
+            }
         }
         self.voice.challenges.echoed(from.ip(), challenges);
         // As good a sign of it as its voice: without one, a member that vanished before it spoke would stay for long.

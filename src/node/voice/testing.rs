@@ -123,6 +123,18 @@ impl Voice {
         }
     }
 
+    /// What somebody can send who has heard the gossip of a room without a key: a datagram of our own session.
+    #[cfg(test)]
+    pub fn as_a_listener_forges(&self, author: &str, counter: u64, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let call = self.call.as_ref().expect("in voice");
+        let mut sealer = Sealer::new(author, &call.room, &call.key);
+        assert_eq!(sealer.session(), call.sealer.session());
+        sealer.skip_to(counter);
+        let mut bytes = Vec::new();
+        sealer.seal(write, &mut bytes);
+        bytes
+    }
+
     /// The session of our own.
     pub fn own_session(&self) -> Option<u64> {
         Some(self.call.as_ref()?.sealer.session())

@@ -86,6 +86,7 @@ fn what_is_no_signature_is_refused_as_what_it_is() {
         ("\"epoch\":1767225600000", "\"epoch\":\"1767225600000\"", Bad::Form),
         ("\"n\":7", "\"n\":7.5", Bad::Form),
         ("\"n\":7", "\"n\":7,\"n\":7", Bad::Form),
+        ("\"n\":7", "\"n\":7,\"more\":7", Bad::Form),
         ("\"by\":\"", "\"by\":\"A", Bad::Form),
         ("\"}}", "=\"}}", Bad::Form),
         (of, "\"of\":\"", Bad::Fields),
@@ -263,8 +264,7 @@ fn rewrite(value: &Value, seed: u64) -> String {
     Rewriter(ChaCha8Rng::seed_from_u64(seed)).value(value)
 }
 
-/// A message with the signature that was made for it. (It is not read back whole: `serde_json` does not round every double
-/// correctly.)
+/// A message with the signature that was made for it.
 fn with_signature(message: &Map<String, Value>, json: &str) -> Map<String, Value> {
     let sig = View::parse(json.as_bytes()).expect("JSON").sig.json().expect("signed").parse().expect("JSON");
     let mut message = message.clone();

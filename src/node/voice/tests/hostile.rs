@@ -104,6 +104,44 @@ fn forged_and_replayed_datagrams_from_elsewhere_change_nothing_that_is_heard() {
 }
 
 #[test]
+fn who_has_a_session_s_key_and_not_its_address_silences_nobody() {
+    let packet = Packet { counter: 9, frame: 1 << 30, codec: Codec::Pcm, payload: &[0x55; 640], repeats: [None; 2] };
+    // Before the first echo, and after it; from elsewhere, and as if from the address that is announced.
+    for (early, from_there) in [(true, false), (false, false), (true, true)] {
+        let mut net = Net::new(1, (ms(8), ms(8)));
+        let nodes: Vec<At> = (0..2).map(|i| net.node(&format!("n{i}"))).collect();
+        net.link(nodes[0], nodes[1]);
+        join(&mut net, nodes[0]);
+        net.run_for(ms(20));
+        let line = net.command(nodes[1], &json!({ "cmd": "voice_join" }));
+        if !early {
+            idle(&mut net, &nodes, 100);
+        }
+        let author = net.at(nodes[0]).id().to_owned();
+        let hears = |net: &Net| {
+            let call = net.at(nodes[1]).voice.call.as_ref();
+            call.and_then(|call| call.streams.values().next()).and_then(|it| it.session.as_ref()).map(|it| it.echoed)
+        };
+        while hears(&net).is_none() {
+            net.run_for(ms(1));
+        }
+        assert_eq!(hears(&net), Some(!early));
+        let from = if from_there { crate::sim::addr_of(nodes[0]) } else { eve() };
+        for n in 0..5 {
+            let voice = &net.at(nodes[0]).voice;
+            let bytes =
+                voice.as_a_listener_forges(&author, 1_000_000 + n, |out| inside::write_voice(&packet, true, out));
+            net.forge(from, nodes[1], bytes);
+        }
+        idle(&mut net, &nodes, 100);
+        assert_eq!(net.reply(nodes[1], line)["ok"], true);
+        let heard = say_words(&mut net, &nodes, &[0, 1]);
+        assert_heard(words(1).as_flattened(), &heard[0], "the one in whose name it was");
+        assert_heard(words(0).as_flattened(), &heard[1], &format!("early: {early}, from there: {from_there}"));
+    }
+}
+
+#[test]
 fn a_forger_from_the_true_address_silences_nobody_for_long() {
     // Nothing tells such a datagram from a true one; but one leap is not believed, and the next true frame is.
     let mut net = Net::new(2, (ms(8), ms(8)));
