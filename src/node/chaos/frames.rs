@@ -81,7 +81,11 @@ impl Chaos<'_> {
         let place = Place { epoch: self.below(6) as u64, n: self.below(1 << 16) as u64 };
         match self.below(16) {
             0 => message,
-            n => author::sign(&author::author(&format!("peer{n}")), place, &message),
+            n => {
+                let signed = author::sign(&author::author(&format!("peer{n}")), place, &message);
+                self.note_place(signed.to_string().as_bytes());
+                signed
+            }
         }
     }
 

@@ -125,6 +125,11 @@ struct Place {
     pos: u64,
 }
 
+/// The place of a message.
+fn place(message: &str) -> u64 {
+    serde_json::from_str::<Place>(message).expect("it has a place").pos
+}
+
 /// Gives a command, and looks at its answer.
 fn ask(node: &mut Node, now: Now, line: u64, command: &Ask<'_>, out: &mut Outbox) -> Option<Page> {
     out.clear();
@@ -137,8 +142,7 @@ fn ask(node: &mut Node, now: Now, line: u64, command: &Ask<'_>, out: &mut Outbox
     let (Some(reply), None) = (replies.next(), replies.next()) else { panic!("not one reply") };
     let page = reply.result?;
     assert!(page.messages.len() <= command.limit);
-    let place = |it: &RawValue| serde_json::from_str::<Place>(it.get()).expect("it has a place").pos;
-    let places: Vec<u64> = page.messages.iter().map(|it| place(it)).collect();
+    let places: Vec<u64> = page.messages.iter().map(|it| place(it.get())).collect();
     assert!(places.is_sorted_by(|a, b| a < b));
     assert!(command.after_pos.is_none_or(|after| places.iter().all(|pos| *pos > after)));
     assert!(command.before_pos.is_none_or(|before| places.iter().all(|pos| *pos < before)));
@@ -151,7 +155,9 @@ fn walk(node: &mut Node, now: Now, out: &mut Outbox) {
     for room in ROOMS {
         let all = ask(node, now, 1, &Ask { room, limit: MAX_HISTORY_PER_ROOM, ..any }, out).expect("a page");
         let all: Vec<&str> = all.messages.iter().map(|it| it.get()).collect();
-        for (forth, from) in [(true, 0), (false, u64::MAX)] {
+        // What follows a message that is kept no more is an error.
+        let first = all.first().map_or(u64::MAX - 1, |it| place(it) - 1);
+        for (forth, from) in [(true, first), (false, u64::MAX)] {
             let (mut seen, mut at): (Vec<Box<RawValue>>, _) = (Vec::new(), from);
             for _ in 0..MAX_HISTORY_PER_ROOM {
                 let (after_pos, before_pos) = (forth.then_some(at), (!forth).then_some(at));

@@ -1,13 +1,14 @@
 //! Who is at the other ends of the links: originals, nodes of ours that do a true handshake, and those who only begin one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::json;
 
 use super::{Chaos, network_keys};
 use crate::node::{Input, LinkId};
-use crate::wire::frame::{Allowance, Decoder, Item};
+use crate::wire::frame::{Allowance, Decoder, Item, PREFIX};
 use crate::wire::identity::Identity;
+use crate::wire::message::View;
 use crate::wire::noise::{Handshake, Keys, MAX_PLAIN, Session};
 use crate::wire::signed::{self, Place};
 
@@ -29,6 +30,8 @@ pub struct Peers {
     sent: VecDeque<(LinkId, Vec<u8>)>,
     /// Signed messages.
     said: VecDeque<Vec<u8>>,
+    /// The places at which an author has signed messages of an id: so often they may be shown.
+    pub places: BTreeMap<String, BTreeSet<Place>>,
     /// Handshakes done.
     pub sealed: u64,
 }
@@ -180,6 +183,14 @@ impl Chaos<'_> {
         }
     }
 
+    /// Notes where its author has signed a message.
+    pub(super) fn note_place(&mut self, message: &[u8]) {
+        let Ok(view) = View::parse(message) else { return };
+        if let (Some(place), Some(id), Some(from)) = (signed::place(&view), view.id.json(), view.from.json()) {
+            self.peers.places.entry(format!("{id} {from}")).or_default().insert(place);
+        }
+    }
+
     /// A frame of a peer's, made from a message: of level 1, signed by its author or by somebody else, or one that has been said.
     pub(super) fn frame_of(&mut self, body: &[u8]) -> Vec<u8> {
         let mut frame = framed(body);
@@ -194,6 +205,7 @@ impl Chaos<'_> {
                         self.peers.said.pop_front();
                     }
                     self.peers.said.push_back(frame.clone());
+                    self.note_place(frame.get(PREFIX..).unwrap_or_default());
                 }
                 frame
             }
