@@ -1,6 +1,6 @@
 //! The program around the node: what the command line asks for, from start to exit code.
 
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -248,6 +248,19 @@ fn check_audio(options: &Options) -> Result<(), Failure> {
     crate::audio::check(&mic, &speaker).map_err(fail)
 }
 
+/// More than a key file has, in bytes. A guess.
+const MAX_KEY_FILE: u64 = 64 << 10;
+
+/// Reads a file whose first line is a secret. It may be a pipe.
+fn read_key_file(file: &str) -> io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(file)?.take(MAX_KEY_FILE + 1).read_to_string(&mut text)?;
+    match text.len() as u64 > MAX_KEY_FILE {
+        true => Err(io::Error::other("it has more than 64 KiB: is it a key file?")),
+        false => Ok(text),
+    }
+}
+
 /// The environment variable that may hold a network's key.
 const NETWORK_KEY: &str = "P2P_CHAT_NETWORK_KEY";
 
@@ -261,7 +274,7 @@ fn network_key(options: &Options) -> Result<Option<NetworkKey>, Failure> {
     let (what, text) = match (&options.network_key_file, std::env::var(NETWORK_KEY)) {
         (Some(file), _) => {
             let what = format!("--network-key-file {file}");
-            let text = std::fs::read_to_string(file).map_err(|e| cannot(&what, &e.to_string()))?;
+            let text = read_key_file(file).map_err(|e| cannot(&what, &e.to_string()))?;
             (what, text)
         }
         (None, Ok(text)) => (NETWORK_KEY.to_owned(), text),
@@ -284,7 +297,7 @@ fn read_passphrase(it: &KeyFile) -> Result<Passphrase, Failure> {
         message: format!("{option} {file}: {why}"),
         exit: EXIT_CANNOT_START,
     };
-    let text = std::fs::read_to_string(file).map_err(|e| cannot(e.to_string()))?;
+    let text = read_key_file(file).map_err(|e| cannot(e.to_string()))?;
     match text.lines().next() {
         Some(line) if !line.is_empty() => Ok(Passphrase { room: room.clone(), scheme: *scheme, text: line.to_owned() }),
         _ => Err(cannot("its first line is empty; it holds the passphrase".to_owned())),

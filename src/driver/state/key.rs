@@ -23,7 +23,7 @@ use crate::api::event::FatalCode;
 use crate::wire::identity::KEY;
 
 /// The file's name, and the one that it is written under.
-const NAME: &str = "identity.key";
+pub(super) const NAME: &str = "identity.key";
 const NEW: &str = "identity.key.new";
 /// What the first line says before the version.
 const TITLE: &str = "p2p-chat identity ";
@@ -60,6 +60,10 @@ pub fn load_or(
 }
 
 fn read_file(path: &Path) -> io::Result<String> {
+    // A pipe would be waited for, and never gives the same twice.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
     let mut bytes = Vec::new();
     io::Read::read_to_end(&mut io::Read::take(fs::File::open(path)?, MAX_BYTES), &mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -76,10 +76,16 @@ pub fn open(path: &Path) -> Result<Opened, Refused> {
     make_folder(path)?;
     let lock = lock(path)?;
     warnings.extend(wide(path, 0o022, "others may write in it"));
+    if path.join(store::NAME).exists() && !path.join(key::NAME).exists() {
+        let gone = path.join(key::NAME);
+        let message = format!("--state: {}: it is gone, so this is another node now: put a copy back", gone.display());
+        warnings.push((WarningCode::StateDamaged, message));
+    }
     let (secret, key_path) = key::load(path)?;
     warnings.extend(wide(&key_path, 0o077, "others may read it, and so be this node"));
     let folder = Folder { path: path.to_owned(), lock, secret };
     let (mut store, rows) = Store::open(folder)?;
+    warnings.extend(wide(&path.join(store::NAME), 0o077, "others may read it, or change it"));
     warnings.extend(store.take_warnings());
     Ok(Opened { store, secret, rows, warnings })
 }

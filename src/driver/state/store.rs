@@ -26,7 +26,7 @@ use crate::api::event::{FatalCode, WarningCode};
 use crate::node::{State, Table};
 
 /// The file's name, and the one that it is made under.
-const NAME: &str = "state.redb";
+pub(super) const NAME: &str = "state.redb";
 const NEW: &str = "state.redb.new";
 /// The version of the tables. One that is higher is of a version to come; rows may be added without.
 const SCHEMA: u64 = 1;

@@ -227,3 +227,29 @@ fn a_folder_that_was_made_anew_gets_the_key_too() {
     let again = place.open();
     assert_eq!((again.secret, get(&again, "a"), get(&again, "b")), (secret, Some(&b"1"[..]), Some(&b"1"[..])));
 }
+
+#[test]
+fn a_key_that_is_gone_and_a_store_that_others_may_read_are_told() {
+    let place = Place::new();
+    let first = place.open().secret;
+    fs::set_permissions(place.file("state.redb"), fs::Permissions::from_mode(0o644)).expect("ours");
+    fs::remove_file(place.file("identity.key")).expect("it was made");
+    let opened = place.open();
+    let codes: Vec<_> = opened.warnings.iter().map(|(code, _)| *code).collect();
+    assert_eq!(codes, [WarningCode::StateDamaged, WarningCode::StatePermissions]);
+    assert_ne!(opened.secret, first);
+    drop(opened);
+    fs::set_permissions(place.file("state.redb"), fs::Permissions::from_mode(0o600)).expect("ours");
+    assert!(place.open().warnings.is_empty());
+}
+
+#[test]
+fn a_key_file_that_is_no_file_is_refused() {
+    let place = Place::new();
+    drop(place.open());
+    fs::remove_file(place.file("identity.key")).expect("it was made");
+    // A pipe would be waited for.
+    let made = std::process::Command::new("mkfifo").arg(place.file("identity.key")).status();
+    assert!(made.is_ok_and(|status| status.success()));
+    assert_eq!(place.refused(), FatalCode::StateUnusable);
+}
