@@ -22,12 +22,14 @@
 
 pub mod api;
 pub mod audio;
+pub mod base;
 pub mod compare;
 pub mod driver;
 pub mod gossip;
 pub mod lab;
 pub mod node;
 pub mod options;
+pub mod outbox;
 pub mod program;
 pub mod sim;
 pub mod voice;

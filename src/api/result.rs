@@ -370,42 +370,11 @@ pub struct Status {
     /// Dials under way.
     pub dialling: usize,
     /// What was counted since the start.
-    pub counters: Counters,
+    pub counters: crate::base::Counters,
     /// What is held now.
     pub queues: Queues,
     /// What may be held.
     pub limits: Limits,
-}
-
-/// What is counted.
-#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
-pub struct Counters {
-    /// Messages of our own.
-    pub sent: u64,
-    /// Messages that came for the first time.
-    pub received: u64,
-    /// Messages that were passed on.
-    pub forwarded: u64,
-    /// Copies that were handed to links, our own messages among them.
-    pub copies_out: u64,
-    /// Copies of messages seen before.
-    pub duplicates: u64,
-    /// Frames dropped, by cause.
-    pub dropped: BTreeMap<DropCause, u64>,
-    /// Datagrams of voice that came and were taken.
-    pub datagrams_received: u64,
-    /// Datagrams that were sent.
-    pub datagrams_sent: u64,
-    /// Datagrams dropped: damaged, of nobody known, for another room, or not to be believed.
-    pub datagrams_dropped: u64,
-    /// Signals of voice that were not believed: a forbidden address, a full room, a missing field.
-    pub voice_refused: u64,
-    /// Links refused or pushed out before their handshake was done.
-    pub links_refused: u64,
-    /// Strikes.
-    pub strikes: u64,
-    /// Bans that followed.
-    pub bans: u64,
 }
 
 /// What is held.

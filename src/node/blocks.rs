@@ -20,11 +20,11 @@ use std::time::{Duration, Instant};
 use super::commands::{Answer, refuse, short};
 use super::dial::State;
 use super::links::{Link, Stage};
-use super::state::Table;
 use super::{LinkId, Node, Now, Outbox};
 use crate::api::arguments::{BlockArgs, MAX_NAME, UnblockArgs};
 use crate::api::event::LinkCode;
 use crate::api::{ErrorCode, result};
+use crate::base::Table;
 use crate::wire::limits::MAX_BLOCKS;
 
 /// The longest time of a block, in milliseconds: a year. What is to last longer is for good.

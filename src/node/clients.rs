@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::outbox::ClientId;
+use super::ClientId;
 use super::pending::Pending;
 use super::{Node, Now, Outbox, Output};
 use crate::api::error::ApiError;

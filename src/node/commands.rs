@@ -6,11 +6,10 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::ClientId;
 use super::clients::{Head, MAX_ASYNC};
-use super::clock::rfc3339;
 use super::dial::{State, read_target};
 use super::links::Stage;
-use super::outbox::ClientId;
 use super::pending::{MAX_ANSWER, Pending, Wait, What};
 use super::{LinkId, Node, Now, Outbox};
 use crate::api::arguments::{
@@ -21,6 +20,7 @@ use crate::api::command::Command;
 use crate::api::error::ApiError;
 use crate::api::event::{ByeReason, LinkCode};
 use crate::api::{ErrorCode, EventKind, Request, result};
+use crate::base::rfc3339;
 use crate::gossip::history::{Kept, Range};
 use crate::wire::frame::PREFIX;
 use crate::wire::limits::{MAX_HISTORY_PER_ROOM, MAX_ROOMS, MAX_TTL};
@@ -237,7 +237,7 @@ impl Node {
         if args.encrypted && key.is_none() {
             return refuse(ErrorCode::NoKey, format!("room `{}` has no key here: set one with `key`", short(&room)));
         }
-        let id = args.message.map_or_else(|| self.clock.message_id(), |id| id.hyphenated().to_string());
+        let id = args.message.map_or_else(|| self.chance.message_ids.uuid(), |id| id.hyphenated().to_string());
         let number = match self.seen.insert(&id, Some(&self.id), MAX_TTL) {
             Ok(number) => number,
             Err(_) => {
@@ -245,13 +245,13 @@ impl Node {
             }
         };
         let place = self.next_place(now);
-        let stamp = self.clock.stamp(now);
+        let stamp = self.stamps.next(now);
         let ts = rfc3339(stamp);
         let meta = args.meta.as_ref().map(serde_json::value::to_raw_value).and_then(Result::ok);
         let from = self.id.clone();
         let mut seal = |purpose, plain: &str| {
             let bound = Bound { purpose, author: &from, room: &room, place };
-            key.as_ref().map(|key| key.seal(plain.as_bytes(), &bound, self.clock.secret()))
+            key.as_ref().map(|key| key.seal(plain.as_bytes(), &bound, self.chance.room_secrets.bytes()))
         };
         let sealed = seal(Purpose::Text, &args.text);
         let sealed_meta = meta.as_deref().and_then(|meta| seal(Purpose::Meta, meta.get()));

@@ -214,7 +214,7 @@ impl Node {
         } else if keep && code == LinkCode::Blocked {
             target.state = State::Blocked;
         } else if keep {
-            let wait = self.clock.jitter(backoff(failures));
+            let wait = self.chance.link.jitter(backoff(failures));
             retry_in = Some(wait);
             if let Some(target) = self.targets.get_mut(addr) {
                 target.state = State::Idle(now.mono + wait);
@@ -267,7 +267,7 @@ impl Node {
         let mut shortest = None;
         for target in self.targets.values_mut().filter(|target| target.state == State::Linked(link)) {
             target.failures = if lasted >= REDIAL_RESET { 0 } else { target.failures.saturating_add(1) };
-            let wait = self.clock.jitter(backoff(target.failures));
+            let wait = self.chance.link.jitter(backoff(target.failures));
             target.state = State::Idle(now.mono + wait);
             shortest = Some(shortest.map_or(wait, |it: Duration| it.min(wait)));
         }

@@ -60,7 +60,7 @@ impl Node {
 
     /// Begins the handshake on a link that was dialled.
     pub(super) fn open_level2(&mut self, now: Now, id: LinkId, expected: Option<Rc<str>>, out: &mut Outbox) {
-        let seed = self.clock.secret();
+        let seed = self.chance.link_secrets.bytes();
         let mut begun = Err(Failure::Failed);
         let bytes =
             out.write(|buffer| begun = Handshake::dial(&self.noise, seed, expected.as_deref().map(Into::into), buffer));
@@ -77,7 +77,7 @@ impl Node {
     /// The first byte of an incoming link tells what it speaks.
     pub(super) fn tell_level(&mut self, now: Now, id: LinkId, first: u8, out: &mut Outbox) {
         let crypt = match first == MAGIC[0] {
-            true => Crypt::Handshake(Box::new(Handshake::answer(&self.noise, self.clock.secret()))),
+            true => Crypt::Handshake(Box::new(Handshake::answer(&self.noise, self.chance.link_secrets.bytes()))),
             false if self.noise.is_private() => Crypt::Mute,
             false if self.is_secure() => {
                 self.counters.links_refused += 1;

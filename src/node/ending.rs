@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::ClientId;
 use super::links::Stage;
-use super::outbox::ClientId;
 use super::{LinkId, Node, Now, Outbox, Output, STDIO};
 use crate::api::event::{Bye, ByeReason, Event, LinkCode};
 

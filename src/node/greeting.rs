@@ -19,7 +19,7 @@ use crate::wire::outgoing::{self, Message, Ours};
 impl Node {
     /// Sends our hello.
     pub(super) fn say_hello(&mut self, now: Now, id: LinkId, out: &mut Outbox) {
-        let hello_id = self.clock.uuid();
+        let hello_id = self.chance.link.uuid();
         let listen = self.listen_addr();
         let level2 = self.links.get(&id).is_some_and(|link| link.crypt.proven().is_some());
         // At level 1 nobody would know what to do with it, or believe it.

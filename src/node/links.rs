@@ -365,7 +365,7 @@ impl Node {
                 }
                 Ok(Some(Item::Skimmed(length))) => {
                     completed = true;
-                    self.count_drop(DropCause::OverLimit);
+                    self.counters.drop(DropCause::OverLimit);
                     self.log(LogLevel::Info, out, || format!("skimmed a frame of {length} bytes"));
                 }
                 Ok(None) => break,
@@ -381,7 +381,7 @@ impl Node {
 
     /// A frame that is not of this protocol came: the tenth closes the link.
     pub(super) fn malformed(&mut self, now: Now, id: LinkId, out: &mut Outbox) {
-        self.count_drop(DropCause::Malformed);
+        self.counters.drop(DropCause::Malformed);
         let Some(link) = self.links.get_mut(&id) else { return };
         link.malformed += 1;
         if link.malformed > MAX_MALFORMED {
@@ -400,7 +400,7 @@ impl Node {
         let overhead = if link.crypt.proven().is_some() { MAX_QUEUE_BYTES / 512 } else { 0 };
         if queue.bytes + length + overhead > MAX_QUEUE_BYTES || queue.frames >= MAX_QUEUE_FRAMES {
             let name = link.peer.as_ref().map(|peer| peer.username.clone()).unwrap_or_default();
-            self.count_drop(DropCause::QueueFull);
+            self.counters.drop(DropCause::QueueFull);
             let message = format!("{name} does not read what is sent to it: messages for it are being dropped");
             self.warn(now, WarningCode::SlowPeer, &message, out);
             return false;
@@ -602,10 +602,5 @@ impl Node {
             retry_in_ms: retry_in.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
         };
         self.emit(&Event::PeerDown(event), out);
-    }
-
-    /// Counts a frame that was dropped.
-    pub(super) fn count_drop(&mut self, cause: DropCause) {
-        *self.counters.dropped.entry(cause).or_default() += 1;
     }
 }

@@ -24,13 +24,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::api::event::{ByeReason, Direction, LinkCode};
-use crate::api::result::Counters;
+use crate::api::event::ByeReason;
 use crate::api::{EventKind, Request};
+use crate::base::{Chance, Counters, LinkCode, Roots, Stamps};
+pub use crate::base::{ClientId, DialId, JobId, LinkId, LogLevel, Now, State, Table};
 use crate::gossip::history::History;
 use crate::gossip::replay::Replay;
 use crate::gossip::seen::Seen;
 use crate::gossip::trace::Traces;
+pub use crate::outbox::{Bytes, Outbox, Output};
 use crate::wire::identity::{Identity, KEY};
 use crate::wire::limits;
 use crate::wire::noise::{self, NetworkKey, Stepped};
@@ -41,7 +43,6 @@ mod blocks;
 #[cfg(any(test, fuzzing))]
 pub mod chaos;
 pub mod clients;
-pub mod clock;
 mod commands;
 mod dial;
 mod encryption;
@@ -50,12 +51,11 @@ mod greeting;
 mod keys;
 mod links;
 mod neighbour;
-pub mod outbox;
 mod pending;
 mod places;
 mod rates;
 mod relay;
-pub mod state;
+mod state;
 mod strikes;
 #[cfg(test)]
 mod tests;
@@ -63,17 +63,13 @@ mod trust;
 mod voice;
 
 use clients::Client;
-use clock::Clock;
-pub use clock::Now;
 use dial::Target;
 pub use dial::read_target;
 pub use ending::EXIT_OUTPUT_CLOSED;
 use ending::Phase;
 use keys::Keys;
 use links::{Link, Neighbours};
-pub use outbox::{Bytes, ClientId, DialId, JobId, LinkId, LogLevel, Outbox, Output};
 pub use pending::seq_at;
-pub use state::{State, Table};
 
 /// The client at stdin and stdout.
 pub const STDIO: ClientId = ClientId(0);
@@ -256,6 +252,34 @@ pub enum Input<'a> {
     Tick,
 }
 
+/// The random streams of the parts that have none of their own yet.
+#[derive(Debug)]
+struct Streams {
+    message_ids: Chance,
+    link: Chance,
+    link_secrets: Chance,
+    call: Chance,
+    call_secrets: Chance,
+    /// Nonces of sealed messages.
+    room_secrets: Chance,
+    /// What keeps apart epochs that could not be saved.
+    place_secrets: Chance,
+}
+
+impl Streams {
+    fn new(roots: &Roots) -> Self {
+        Self {
+            message_ids: roots.message_ids(),
+            link: roots.chance("link"),
+            link_secrets: roots.secrets("link"),
+            call: roots.chance("call"),
+            call_secrets: roots.secrets("call"),
+            room_secrets: roots.secrets("rooms"),
+            place_secrets: roots.secrets("places"),
+        }
+    }
+}
+
 /// The node. See the module.
 #[derive(Debug)]
 pub struct Node {
@@ -271,7 +295,8 @@ pub struct Node {
     room: String,
     listen: BTreeSet<String>,
     listen_all: bool,
-    clock: Clock,
+    stamps: Stamps,
+    chance: Streams,
     started: Instant,
     phase: Phase,
 
@@ -312,23 +337,26 @@ pub struct Node {
 impl Node {
     /// A node that has just bound its addresses.
     pub fn new(now: Now, config: Config, out: &mut Outbox) -> Self {
-        let mut clock = Clock::new(config.seed, &config.username, config.entropy);
-        let identity = Identity::new(&config.identity.unwrap_or_else(|| clock.identity()));
+        let roots = Roots::new(config.seed, &config.username, config.entropy);
+        let mut chance = Streams::new(&roots);
+        let stamps = Stamps::new(config.seed.is_some());
+        let identity = Identity::new(&config.identity.unwrap_or_else(|| roots.identity()));
         let keys = Self::keys_from_start(&config.keys);
-        let voice = voice::Voice::new(u64::from_be_bytes(clock.secret()));
-        let noise = Arc::new(noise::Keys::new(&identity, clock.secret(), config.network_key));
+        let voice = voice::Voice::new(chance.call_secrets.number());
+        let noise = Arc::new(noise::Keys::new(&identity, chance.link_secrets.bytes(), config.network_key));
         let mut node = Self {
             noise,
             id: identity.id().clone(),
             identity,
             rates: rates::Rates::new(config.rate),
-            places: places::Places::new(config.state.as_ref(), clock.start(now)),
+            places: places::Places::new(config.state.as_ref(), stamps.start(now)),
             username: config.username.clone(),
             room: config.room.clone(),
             listen: config.listen.iter().filter(|room| *room != "*").cloned().collect(),
             listen_all: config.listen.iter().any(|room| room == "*"),
-            seen: Seen::new(clock.bytes()),
-            clock,
+            seen: Seen::new(roots.chance("gossip").bytes()),
+            stamps,
+            chance,
             started: now.mono,
             phase: Phase::Running,
             links: BTreeMap::new(),
@@ -509,11 +537,5 @@ fn limits_of(config: &Config) -> crate::api::event::Limits {
         voice_rate_links: voice::MAX_COUNTS,
         blocks: limits::MAX_BLOCKS,
         offenders: limits::MAX_OFFENDERS,
-    }
-}
-
-impl Direction {
-    const fn is_out(self) -> bool {
-        matches!(self, Self::Out)
     }
 }

@@ -26,8 +26,8 @@ impl Node {
 
     /// Pings a neighbour, and plans the next ping.
     pub(super) fn ping(&mut self, now: Now, id: LinkId, out: &mut Outbox) {
-        let nonce = self.clock.number() >> 11;
-        let message_id = self.clock.uuid();
+        let nonce = self.chance.link.number() >> 11;
+        let message_id = self.chance.link.uuid();
         let Some(link) = self.links.get_mut(&id) else { return };
         if !link.peer.as_ref().is_some_and(|peer| peer.pings) {
             return;
@@ -67,7 +67,7 @@ impl Node {
 
     fn pinged(&mut self, now: Now, id: LinkId, view: &View<'_>, out: &mut Outbox) {
         let Some(nonce) = view.nonce.number() else { return self.malformed(now, id, out) };
-        let message_id = self.clock.uuid();
+        let message_id = self.chance.link.uuid();
         self.tell(now, id, &Message::Pong { id: &message_id, nonce }, out);
     }
 
@@ -78,14 +78,14 @@ impl Node {
                 link.rtt = Some(now.mono.duration_since(sent).max(Duration::from_nanos(1)));
                 link.ping = None;
             }
-            _ => self.count_drop(DropCause::Ignored),
+            _ => self.counters.drop(DropCause::Ignored),
         }
     }
 
     /// Asks every neighbour that can tell whether it took a message.
     pub(super) fn ask_to_confirm(&mut self, now: Now, message: &str, out: &mut Outbox) {
         for link in self.links_of_those(|peer| peer.confirms) {
-            let id = self.clock.uuid();
+            let id = self.chance.link.uuid();
             self.tell(now, link, &Message::Confirm { id: &id, message }, out);
         }
     }
@@ -95,7 +95,7 @@ impl Node {
         // It asks about what it has said itself.
         let peer = self.links.get(&id).and_then(|link| link.peer.as_ref()).map(|peer| peer.id.clone());
         let taken = self.seen.get(&message, peer.as_deref()).is_some();
-        let message_id = self.clock.uuid();
+        let message_id = self.chance.link.uuid();
         self.tell(now, id, &Message::Confirmed { id: &message_id, message: &message, taken }, out);
     }
 
@@ -128,7 +128,7 @@ impl Node {
     pub(super) fn tell_username(&mut self, now: Now, out: &mut Outbox) {
         let username = self.username.clone();
         for link in self.links_of_those(|peer| peer.nicks) {
-            let id = self.clock.uuid();
+            let id = self.chance.link.uuid();
             self.tell(now, link, &Message::Nick { id: &id, username: &username }, out);
         }
     }

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::clients::{Client, Head, Logged};
-use super::outbox::{ClientId, JobId};
+use super::{ClientId, JobId};
 use super::{Node, Now, Outbox};
 use crate::api::arguments::{Pattern, Scheme, SendArgs};
 use crate::api::error::ApiError;

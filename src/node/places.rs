@@ -5,9 +5,9 @@
 //! happens to it, the next run goes on behind that block. Commands wait until there are some; but if they can't be saved, or
 //! run out, the node begins a higher epoch and goes on.
 
-use super::state::{State, Table};
 use super::{Node, Now, Outbox};
 use crate::api::event::WarningCode;
+use crate::base::{State, Table};
 use crate::wire::signed::Place;
 
 /// Counters that are set aside at once: at full speed some seconds' worth. What is left of them when a node is killed is skipped.
@@ -53,7 +53,7 @@ impl Node {
     pub(super) fn next_place(&mut self, now: Now) -> Place {
         let used_up = self.has_state() && !self.places.in_memory && self.places.last.n >= self.places.safe_to;
         if used_up {
-            let spread = u64::from_be_bytes(self.clock.secret()) % EPOCH_SPREAD;
+            let spread = self.chance.place_secrets.number() % EPOCH_SPREAD;
             let epoch = now.unix_ms.max(self.places.last.epoch.saturating_add(1)).saturating_add(spread);
             self.places =
                 Places { last: Place { epoch, n: 0 }, safe_to: 0, asked: None, in_memory: true, untold: true };

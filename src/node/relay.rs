@@ -6,12 +6,12 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 
 use super::ahead::{Looked, Verdict};
-use super::clock::rfc3339;
 use super::links::Stage;
 use super::voice;
 use super::{LinkId, Node, Now, Outbox};
 use crate::api::event::{self, DropCause, Dropped, Event, Forwarded};
 use crate::api::line::to_json;
+use crate::base::rfc3339;
 use crate::gossip::history::Kept;
 use crate::wire::limits::{MAX_TEXT, MAX_TTL, TTL_NEAR_END};
 use crate::wire::message::{Refusal, Ttl, View};
@@ -101,7 +101,7 @@ impl Node {
         if !is_chat && (ttl == Ttl::None || kind == "hello") {
             self.may_be_a_host(id, &kind, &view);
             // What some versions of the original send without `ttl` claims an authority that nobody has here.
-            return self.count_drop(DropCause::Ignored);
+            return self.counters.drop(DropCause::Ignored);
         }
         match header(&view, kind) {
             Ok(header) => self.message_came(now, id, (&view, looked.verdict), &header, ttl, out),
@@ -121,7 +121,7 @@ impl Node {
     fn refused(&mut self, now: Now, id: LinkId, refusal: Refusal, out: &mut Outbox) {
         match refusal {
             Refusal::Malformed => self.malformed(now, id, out),
-            Refusal::OverLimit => self.count_drop(DropCause::OverLimit),
+            Refusal::OverLimit => self.counters.drop(DropCause::OverLimit),
         }
     }
 
@@ -138,7 +138,7 @@ impl Node {
             return;
         };
         if self.blocks.has_author(&header.from) {
-            self.count_drop(DropCause::Blocked);
+            self.counters.drop(DropCause::Blocked);
             return self.tell_dropped(header, Some(&via), DropCause::Blocked, out);
         }
         let direct = *header.from == *via;
@@ -180,7 +180,7 @@ impl Node {
         let Ok(number) = self.seen.insert(&header.id, author, left) else { return };
         copy.number = number;
         self.counters.received += 1;
-        let received_at = self.clock.stamp(now);
+        let received_at = self.stamps.next(now);
         let trace = self.traces.begin(number, &header.from, hops, now.mono, received_at);
         trace.via = Some(copy.via.clone());
         if let Some(username) = header.username.as_deref().filter(|_| *header.from == *copy.via) {
@@ -245,7 +245,7 @@ impl Node {
 
     /// Drops a message that is not to be believed.
     fn drop_message(&mut self, copy: &Arrival<'_>, cause: DropCause, out: &mut Outbox) {
-        self.count_drop(cause);
+        self.counters.drop(cause);
         self.tell_dropped(copy.header, Some(&copy.via), cause, out);
     }
 
@@ -342,7 +342,7 @@ impl Node {
             if let Some(trace) = self.traces.get_mut(number) {
                 trace.dropped = Some(DropCause::TooManyRooms);
             }
-            self.count_drop(DropCause::TooManyRooms);
+            self.counters.drop(DropCause::TooManyRooms);
             return;
         };
         if let Some(kept) = &mut for_event {

@@ -271,7 +271,7 @@ fn hellos_that_cannot_be() {
 fn a_copy_of_a_nodes_key_is_no_neighbour_of_it() {
     let mut node = Node::named("Alice", &[]);
     // What a node with that seed and name draws first.
-    let copy = Secrets::with(p2p_chat::node::clock::Clock::new(Some(7), "Alice", [0; 32]).identity());
+    let copy = Secrets::with(p2p_chat::base::Roots::new(Some(7), "Alice", [0; 32]).identity());
     assert_eq!(copy.id, node.id());
     let mut peer = RawPeer::connect(&node.addr()).encrypt(&copy);
     peer.send(&hello_level2(&copy.id, "Alice"));

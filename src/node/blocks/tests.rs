@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::node::state::State as Kept;
+use crate::base::State as Kept;
 use crate::sim::{At, Net, Peer, addr_of};
 use crate::wire::limits::{BAN_TIME, MAX_MALFORMED, MAX_STRIKES};
 

@@ -256,7 +256,7 @@ impl Node {
             let message = "the voice codec could not be made: voice goes to everyone as PCM";
             self.warn(now, crate::api::event::WarningCode::Codec, message, out);
         }
-        let key = self.clock.secret();
+        let key = self.chance.call_secrets.bytes();
         self.voice.call = Some(Call {
             sealer: Sealer::new(&self.id, &room, &key),
             room: room.clone(),

@@ -127,7 +127,7 @@ impl Node {
     /// A datagram of level 1 in our name.
     pub(super) fn write_original(&mut self, sequence: u32, frame: &Frame, out: &mut Outbox) -> Option<Bytes> {
         let room = self.voice.call.as_ref()?.room.clone();
-        let nonce = self.clock.secret();
+        let nonce = self.chance.call_secrets.bytes();
         let seal = match self.key_of(&room) {
             None => None,
             // Nothing goes in the clear where there is a key, whichever.
@@ -213,7 +213,7 @@ impl Node {
                 to.1 = Why::Answer;
             }
             let may = to.1 != Why::Probe || challenges.may_go(to.0.ip());
-            let nonce = may.then(|| u64::from_be_bytes(self.clock.secret()));
+            let nonce = may.then(|| u64::from_be_bytes(self.chance.call_secrets.bytes()));
             stream.path.challenged(now.mono, to, nonce);
             due.extend(nonce.map(|nonce| (to.0, session, nonce)));
         }

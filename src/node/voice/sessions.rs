@@ -65,7 +65,7 @@ impl Node {
             return Some(Announced { key: Some(STANDARD.encode(call.key)), ..Announced::default() });
         };
         let bound = Bound { purpose: Purpose::Voice, author: &self.id, room: &call.room, place };
-        let sealed = Some(key.seal(&call.key, &bound, self.clock.secret()));
+        let sealed = Some(key.seal(&call.key, &bound, self.chance.call_secrets.bytes()));
         Some(match key.scheme() {
             Scheme::Argon2id => Announced { sealed_key: sealed, ..Announced::default() },
             Scheme::Original => Announced { encrypted_key: sealed, ..Announced::default() },
@@ -153,7 +153,7 @@ impl Node {
     pub(in crate::node) fn voice_rekeyed(&mut self, now: Now, room: &str, out: &mut Outbox) {
         let own = self.id.clone();
         let Some(call) = self.voice.call.as_mut().filter(|call| &*call.room == room) else { return };
-        call.key = self.clock.secret();
+        call.key = self.chance.call_secrets.bytes();
         (call.sealer, call.join) = (Sealer::new(&own, room, &call.key), None);
         let members: Vec<Rc<str>> = self.voice.roster.of_room(room).map(|(id, _)| id.clone()).collect();
         for id in members {

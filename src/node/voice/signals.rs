@@ -21,7 +21,7 @@ use super::roster::{Joined, Member};
 use super::sessions::Announced;
 use super::{ANSWER_EVERY, ANSWERS};
 use crate::api::event::{self, Event};
-use crate::node::clock::rfc3339;
+use crate::base::rfc3339;
 use crate::node::{Bytes, LinkId, Node, Now, Outbox};
 use crate::wire::limits::{MAX_META, MAX_SIGNAL, MAX_TTL, VOICE_REJOIN};
 use crate::wire::message::View;
@@ -213,7 +213,7 @@ impl Node {
                 _ => ANSWER_EVERY,
             };
             call.answers = (call.answers + 1).min(ANSWERS);
-            call.announce_at = call.announce_at.min(now.mono + self.clock.jitter(wait));
+            call.announce_at = call.announce_at.min(now.mono + self.chance.call.jitter(wait));
         }
         if self.shows_voice(&room) {
             let event = event::VoiceJoined { room: &room, peer: id, username: &username, muted };
@@ -396,10 +396,10 @@ impl Node {
         let (room, own, username) = (call.room.clone(), self.id.clone(), self.username.clone());
         let (session, muted) = (format!("{:016x}", call.sealer.session()), call.muted);
         let codecs = if call.talker.has_codec() { CODECS } else { &[] };
-        let id = self.clock.uuid();
+        let id = self.chance.call.uuid();
         let place = self.next_place(now);
         let announced = if what == Say::Join { self.announced_key(place)? } else { Announced::default() };
-        let stamp = self.clock.stamp(now);
+        let stamp = self.stamps.next(now);
         let number = self.seen.insert(&id, Some(&own), MAX_TTL).ok()?;
         self.traces.begin(number, &own, 0, now.mono, stamp).copies = 0;
         let signal = VoiceSignal {

@@ -1,41 +1,13 @@
-//! What the node wants done, in order.
+//! Outputs: what the core wants done, in order.
+//!
+//! It is the one way out of the pure part. Components put effects into it; the driver and the simulator carry them out.
 
 use std::sync::Arc;
 
 use crate::api::EventKind;
+use crate::base::{ClientId, DialId, JobId, LinkId, LogLevel, Table};
 use crate::wire::noise::Step;
 use crate::wire::room_key::Scheme;
-
-/// A TCP connection, numbered by who feeds the node; a number is never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkId(pub u64);
-
-/// A dial under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DialId(pub u64);
-
-/// Who gives commands and reads events: stdio, and later others beside it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClientId(pub u32);
-
-/// A job that takes long, done beside the loop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct JobId(pub u64);
-
-/// How much a line of the log matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    /// Nothing is logged.
-    Off,
-    /// What went wrong inside.
-    Error,
-    /// What a person should know.
-    Warn,
-    /// Links that come and go.
-    Info,
-    /// Everything worth a word.
-    Debug,
-}
 
 /// Something to do.
 #[derive(Debug)]
@@ -109,7 +81,7 @@ pub enum Output {
     /// Set a row of the state folder, or remove it, and answer with `Saved`. Lines that follow are given to no client before that.
     Store {
         /// The table.
-        table: super::state::Table,
+        table: Table,
         /// The row.
         key: String,
         /// What it holds from now on; `None`: it is removed.

@@ -1,0 +1,17 @@
+//! The small words that all components share: numbers, moments, chance, reasons, rows.
+//!
+//! It depends on nothing of this program.
+
+pub mod chance;
+mod counters;
+mod ids;
+mod moment;
+mod reason;
+mod rows;
+
+pub use chance::{Chance, Roots};
+pub use counters::Counters;
+pub use ids::{ClientId, DialId, JobId, LinkId, LogLevel};
+pub use moment::{Now, Stamps, rfc3339};
+pub use reason::{Direction, DropCause, LinkCode};
+pub use rows::{State, Table};
