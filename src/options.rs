@@ -350,7 +350,7 @@ fn check(options: Options) -> Result<Run, String> {
         return Err(format!("at most {MAX_ROOMS} --listen and {MAX_TARGETS} --connect"));
     }
     for addr in &options.connect {
-        crate::node::read_target(addr).map_err(|e| format!("--connect {}", e.message))?;
+        crate::link::addr::read_target(addr).map_err(|message| format!("--connect {message}"))?;
     }
     if !(1..=512).contains(&options.max_links) || options.max_links_per_addr == 0 {
         return Err("--max-links is from 1 to 512, --max-links-per-addr at least 1".into());

@@ -123,6 +123,13 @@ impl Outbox {
         self.outputs.push(output);
     }
 
+    /// Logs a line, if lines of its level are logged (`up_to`).
+    pub fn log(&mut self, up_to: LogLevel, level: LogLevel, line: impl FnOnce() -> String) {
+        if level <= up_to {
+            self.push(Output::Log(level, line()));
+        }
+    }
+
     /// The bytes of a small frame.
     pub fn bytes(&self, range: &std::ops::Range<usize>) -> &[u8] {
         self.bytes.get(range.clone()).unwrap_or_default()

@@ -16,7 +16,7 @@ mod trouble;
 
 pub use trouble::{Fatal, FatalCode, Warning, WarningCode};
 
-pub use crate::base::{Direction, DropCause, LinkCode};
+pub use crate::base::{Direction, DropCause, LinkCode, OpenError};
 
 macro_rules! events {
     ($($variant:ident $name:literal $ty:ty, $summary:literal $example:literal;)*) => {
@@ -252,18 +252,6 @@ pub struct ConnectFailed<'a> {
     pub reason: &'a str,
     /// When it is dialled again, in milliseconds; null: not.
     pub retry_in_ms: Option<u64>,
-}
-
-/// Why a message can't be shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OpenError {
-    /// The room has no key here.
-    NoKey,
-    /// The room's key does not open it; or what was sealed for one message stands in another.
-    WrongKey,
-    /// It is encrypted with a scheme that the room does not use here: see `rooms`.
-    OtherScheme,
 }
 
 /// `message`, also an entry of `history`.

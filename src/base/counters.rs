@@ -44,3 +44,55 @@ impl Counters {
         *self.dropped.entry(cause).or_default() += 1;
     }
 }
+
+impl std::ops::AddAssign<&Counters> for Counters {
+    fn add_assign(&mut self, other: &Counters) {
+        let Counters {
+            sent,
+            received,
+            forwarded,
+            copies_out,
+            duplicates,
+            dropped,
+            datagrams_received,
+            datagrams_sent,
+            datagrams_dropped,
+            voice_refused,
+            links_refused,
+            strikes,
+            bans,
+        } = other;
+        self.sent += sent;
+        self.received += received;
+        self.forwarded += forwarded;
+        self.copies_out += copies_out;
+        self.duplicates += duplicates;
+        for (cause, n) in dropped {
+            *self.dropped.entry(*cause).or_default() += n;
+        }
+        self.datagrams_received += datagrams_received;
+        self.datagrams_sent += datagrams_sent;
+        self.datagrams_dropped += datagrams_dropped;
+        self.voice_refused += voice_refused;
+        self.links_refused += links_refused;
+        self.strikes += strikes;
+        self.bans += bans;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counts_of_parts_add_up() {
+        let mut all = Counters { sent: 1, ..Counters::default() };
+        all.drop(DropCause::Rate);
+        let mut part = Counters { sent: 2, bans: 3, ..Counters::default() };
+        part.drop(DropCause::Rate);
+        part.drop(DropCause::Forged);
+        all += &part;
+        assert_eq!((all.sent, all.bans, all.received), (3, 3, 0));
+        assert_eq!(all.dropped, BTreeMap::from([(DropCause::Rate, 2), (DropCause::Forged, 1)]));
+    }
+}

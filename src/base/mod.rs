@@ -6,6 +6,7 @@ pub mod chance;
 mod counters;
 mod ids;
 mod moment;
+mod rate;
 mod reason;
 mod rows;
 
@@ -13,5 +14,6 @@ pub use chance::{Chance, Roots};
 pub use counters::Counters;
 pub use ids::{ClientId, DialId, JobId, LinkId, LogLevel};
 pub use moment::{Now, Stamps, rfc3339};
-pub use reason::{Direction, DropCause, LinkCode};
+pub use rate::{BURST, Bucket, Rate};
+pub use reason::{Direction, DropCause, LinkCode, OpenError};
 pub use rows::{State, Table};

@@ -105,3 +105,15 @@ pub enum DropCause {
     /// Its author, or its link, has brought more messages than may be passed on.
     Rate,
 }
+
+/// Why a message can't be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OpenError {
+    /// The room has no key here.
+    NoKey,
+    /// The room's key does not open it; or what was sealed for one message stands in another.
+    WrongKey,
+    /// It is encrypted with a scheme that the room does not use here: see `rooms`.
+    OtherScheme,
+}

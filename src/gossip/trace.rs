@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::api::event::DropCause;
+use crate::base::DropCause;
 use crate::wire::limits::MAX_TRACES;
 
 /// A message's way.

@@ -250,7 +250,7 @@ impl Node {
 
     /// The first line.
     pub(super) fn say_ready(&mut self, out: &mut Outbox) {
-        let (node, username, room) = (self.id.clone(), self.username.clone(), self.room.clone());
+        let (node, username, room) = (self.id.clone(), self.username.clone(), self.rooms.active().to_owned());
         let mut features = vec!["text", "voice"];
         features.extend(cfg!(feature = "audio").then_some("audio"));
         features.extend(self.has_state().then_some("state"));

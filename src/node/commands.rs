@@ -8,8 +8,6 @@ use serde_json::value::RawValue;
 
 use super::ClientId;
 use super::clients::{Head, MAX_ASYNC};
-use super::dial::{State, read_target};
-use super::links::Stage;
 use super::pending::{MAX_ANSWER, Pending, Wait, What};
 use super::{LinkId, Node, Now, Outbox};
 use crate::api::arguments::{
@@ -20,13 +18,16 @@ use crate::api::command::Command;
 use crate::api::error::ApiError;
 use crate::api::event::{ByeReason, LinkCode};
 use crate::api::{ErrorCode, EventKind, Request, result};
+use crate::base::Counters;
 use crate::base::rfc3339;
 use crate::gossip::history::{Kept, Range};
+use crate::link::dial::{NotAdded, State};
+use crate::link::{Stage, addr};
 use crate::wire::frame::PREFIX;
-use crate::wire::limits::{MAX_HISTORY_PER_ROOM, MAX_ROOMS, MAX_TTL};
+use crate::wire::limits::{MAX_HISTORY_PER_ROOM, MAX_ROOMS, MAX_TARGETS, MAX_TTL};
 use crate::wire::message::View;
 use crate::wire::outgoing::{self, Chat, ENCRYPTED, Message};
-use crate::wire::room_key::{Bound, Purpose, RoomKey, Scheme};
+use crate::wire::room_key::{Purpose, Scheme};
 
 pub(super) type Answer<T> = Result<T, ApiError>;
 
@@ -156,106 +157,99 @@ impl Node {
 
     fn connect(&mut self, now: Now, args: &ConnectArgs, out: &mut Outbox) -> Answer<What> {
         let (pin, addr) = read_target(&args.addr)?;
-        let linked = match self.targets.get(&addr).map(|target| target.state) {
-            Some(State::Linked(link)) => Some(link),
-            _ => self
-                .links
-                .iter()
-                .find(|(_, it)| it.stage == Stage::Up && it.addr.to_string() == addr)
-                .map(|(id, _)| *id),
-        };
-        let peer = linked.and_then(|id| self.links.get(&id)?.peer.as_ref()).map(|peer| peer.id.to_string());
-        if let Some(peer) = peer {
-            if let Some(pin) = pin.filter(|pin| **pin != *peer) {
+        if let Some(peer) = self.links.peer_at(&addr) {
+            if let Some(pin) = pin.filter(|pin| *pin != peer) {
                 let message = format!("{addr}: the node there is {peer}, not {pin}");
                 return refuse(ErrorCode::WrongPeer, message);
             }
-            return Ok(What::Connect { addr, outcome: Some(Ok(peer)) });
+            return Ok(What::Connect { addr, outcome: Some(Ok(peer.to_string())) });
         }
-        if self.is_own_addr(&addr) {
+        if self.links.is_own_addr(&addr) {
             let message = format!("{addr}: it is this node's own address");
             return refuse(ErrorCode::OwnAddress, message);
         }
-        if self.neighbours.len() >= self.config.max_links {
-            let message = format!("there are {} links, as many as may be: disconnect one first", self.neighbours.len());
+        let links = self.links.neighbours().len();
+        if links >= self.config.max_links {
+            let message = format!("there are {links} links, as many as may be: disconnect one first");
             return refuse(ErrorCode::TooManyLinks, message);
         }
-        let is_blocked = self.targets.get(&addr).is_some_and(|target| target.state == State::Blocked);
-        if is_blocked || self.is_blocked_target(&addr) {
+        if self.links.dialler().state(&addr) == Some(State::Blocked) || self.links.is_blocked_addr(&addr) {
             return refuse(ErrorCode::Blocked, format!("{addr}: it is blocked; `unblock` it first"));
         }
-        self.add_target(now, &addr, pin)?;
-        self.dial(now, &addr, out);
-        Ok(What::Connect { addr, outcome: None })
+        match self.links.connect(now, &addr, pin.clone(), out) {
+            Ok(()) => Ok(What::Connect { addr, outcome: None }),
+            Err(NotAdded::TooMany) => {
+                let message = format!("{MAX_TARGETS} addresses are being dialled; `disconnect` one first");
+                refuse(ErrorCode::TooManyLinks, message)
+            }
+            Err(NotAdded::OtherNode(other)) => {
+                let pin = pin.unwrap_or_default();
+                let message = format!("{addr} is dialled for {other}, not for {pin}: `disconnect` it first");
+                refuse(ErrorCode::WrongPeer, message)
+            }
+        }
     }
 
     fn disconnect(&mut self, now: Now, args: &DisconnectArgs, out: &mut Outbox) -> Answer<result::Disconnected> {
+        let served = |it: &Self, links: &[LinkId]| -> Vec<String> {
+            links.iter().flat_map(|link| it.links.dialler().served_by(*link)).cloned().collect()
+        };
         let (targets, links): (Vec<String>, Vec<LinkId>) = match (&args.peer, &args.addr) {
             (Some(_), Some(_)) => return refuse(ErrorCode::BadValue, "`peer` or `addr`, not both"),
             (None, None) => return refuse(ErrorCode::MissingField, "`peer` or `addr` is needed"),
             (Some(peer), None) => {
-                let Some(id) = self.neighbours.get(peer) else {
+                let Some(id) = self.links.neighbours().get(peer) else {
                     return refuse(ErrorCode::NotFound, format!("no neighbour `{}`", short(peer)));
                 };
-                let targets = self.targets.iter().filter(|(_, it)| it.state == State::Linked(id));
-                (targets.map(|(addr, _)| addr.clone()).collect(), vec![id])
+                (served(self, &[id]), vec![id])
             }
             (None, Some(addr)) => {
                 let (_, addr) = read_target(addr)?;
-                let target = self.targets.get(&addr).map(|it| it.state);
-                let linked =
-                    |id: &LinkId| matches!(target, Some(State::Linked(it) | State::Greeting(it, _)) if it == *id);
-                let at_addr = self.links.iter().filter(|(id, it)| linked(id) || it.addr.to_string() == addr);
-                let links: Vec<LinkId> =
-                    at_addr.filter(|(_, it)| !matches!(it.stage, Stage::Leaving { .. })).map(|(id, _)| *id).collect();
-                if target.is_none() && links.is_empty() {
+                let links = self.links.at_addr(&addr);
+                if self.links.dialler().state(&addr).is_none() && links.is_empty() {
                     return refuse(ErrorCode::NotFound, format!("nothing is linked or dialled at {addr}"));
                 }
-                let others =
-                    self.targets.iter().filter(|(_, it)| matches!(it.state, State::Linked(id) if links.contains(&id)));
-                let mut targets: Vec<String> = others.map(|(addr, _)| addr.clone()).collect();
+                let mut targets = served(self, &links);
+                targets.sort_unstable();
                 targets.push(addr);
                 (targets, links)
             }
         };
         for addr in targets {
-            self.targets.remove(&addr);
+            self.links.forget_target(&addr);
             let error = ApiError::new(ErrorCode::ConnectFailed, format!("{addr}: `disconnect` ended the dial"));
             self.settle_connects(&addr, &Err(error));
         }
         let closed = links.len();
         for id in links {
-            self.leave_link(now, id, false, LinkCode::Disconnected, "a command closed the link", out);
+            self.links.leave(now, id, false, LinkCode::Disconnected, "a command closed the link", out);
         }
+        self.hear_links(now, out);
         Ok(result::Disconnected { closed })
     }
 
     /// Sends a message, now.
     pub(super) fn send(&mut self, now: Now, args: &SendArgs, out: &mut Outbox) -> Answer<result::Sent> {
-        let room = args.room.as_deref().unwrap_or(&self.room).to_owned();
-        let key = self.key_of(&room).cloned();
-        if args.encrypted && key.is_none() {
+        let room = args.room.as_deref().unwrap_or(self.rooms.active()).to_owned();
+        let used = self.rooms.scheme(&room);
+        if args.encrypted && used.is_none() {
             return refuse(ErrorCode::NoKey, format!("room `{}` has no key here: set one with `key`", short(&room)));
         }
-        let id = args.message.map_or_else(|| self.chance.message_ids.uuid(), |id| id.hyphenated().to_string());
-        let number = match self.seen.insert(&id, Some(&self.id), MAX_TTL) {
+        let id = args.message.map_or_else(|| self.gossip.message_id(), |id| id.hyphenated().to_string());
+        let number = match self.gossip.take_own(&id) {
             Ok(number) => number,
             Err(_) => {
                 return Ok(result::Sent { message: id, room, links: 0, confirmed: 0, duplicate: true });
             }
         };
-        let place = self.next_place(now);
+        let place = self.numbers.next(now);
         let stamp = self.stamps.next(now);
         let ts = rfc3339(stamp);
         let meta = args.meta.as_ref().map(serde_json::value::to_raw_value).and_then(Result::ok);
         let from = self.id.clone();
-        let mut seal = |purpose, plain: &str| {
-            let bound = Bound { purpose, author: &from, room: &room, place };
-            key.as_ref().map(|key| key.seal(plain.as_bytes(), &bound, self.chance.room_secrets.bytes()))
-        };
+        let mut seal = |purpose, plain: &str| self.rooms.seal(purpose, &from, &room, place, plain);
         let sealed = seal(Purpose::Text, &args.text);
         let sealed_meta = meta.as_deref().and_then(|meta| seal(Purpose::Meta, meta.get()));
-        let used = key.as_ref().map(RoomKey::scheme);
         let by = |scheme| move |_: &&str| used == Some(scheme);
         let (sealed, sealed_meta) = (sealed.as_deref(), sealed_meta.as_deref());
         let chat = Chat {
@@ -276,32 +270,29 @@ impl Node {
         let Some(frame) = outgoing::signed_frame(&Message::Chat(chat), &self.identity, place) else {
             return refuse(ErrorCode::BadValue, "the message can't be signed");
         };
-        // Nothing came from anywhere: a copy that does is an echo.
-        self.traces.begin(number, &from, 0, now.mono, stamp).copies = 0;
+        self.gossip.begin_own_trace(now, number, stamp);
         let bytes = out.write(|buffer| buffer.extend_from_slice(&frame));
         let handed = self.hand_out(now, number, None, false, &bytes, out);
         self.tell_missed((&id, Some(&room), &from, None), &handed.missed, out);
         let links = handed.to;
-        self.counters.sent += 1;
-        self.spoke(now);
+        self.gossip.on_handed(links, false);
+        self.gossip.on_own(now);
         let body = frame.get(PREFIX..).unwrap_or_default();
         self.keep(&room, Kept { pos: 0, received_at: stamp, hops: 0, via: None, verified: true, frame: body.into() });
         Ok(result::Sent { message: id, room, links, confirmed: 0, duplicate: false })
     }
 
     fn change_room(&mut self, args: RoomArgs) -> result::RoomChanged {
-        let previous = self.room.clone();
-        if let Some(name) = args.name {
-            self.room = name.into();
-        }
-        result::RoomChanged { room: self.room.clone(), previous }
+        let previous = match args.name {
+            Some(name) => self.rooms.activate(name.into()),
+            None => self.rooms.active().to_owned(),
+        };
+        result::RoomChanged { room: self.rooms.active().to_owned(), previous }
     }
 
     fn rooms(&self) -> result::Rooms {
         let mut names: std::collections::BTreeSet<&str> = self.history.rooms().map(|(name, ..)| name).collect();
-        names.insert(&self.room);
-        names.extend(self.listen.iter().map(String::as_str));
-        names.extend(self.keys.keys().map(String::as_str));
+        names.extend(self.rooms.named());
         let kept: std::collections::BTreeMap<&str, (usize, Option<u64>)> =
             self.history.rooms().map(|(name, messages, last)| (name, (messages, last))).collect();
         let rooms = names.into_iter().map(|name| {
@@ -310,56 +301,49 @@ impl Node {
                 name: name.to_owned(),
                 messages,
                 last_pos,
-                encrypted: self.is_keyed(name),
-                scheme: self.scheme_of(name),
-                active: name == self.room,
-                listened: self.listen_all || self.listen.contains(name),
+                encrypted: self.rooms.key(name).is_some(),
+                scheme: self.rooms.scheme(name),
+                active: name == self.rooms.active(),
+                listened: self.rooms.is_listened(name),
             }
         });
         result::Rooms { rooms: rooms.collect() }
-    }
-
-    fn is_keyed(&self, room: &str) -> bool {
-        self.key_of(room).is_some()
     }
 
     fn listen(&mut self, args: ListenArgs) -> Answer<result::Listening> {
         if args.rooms.len() > MAX_ROOMS {
             return refuse(ErrorCode::TooManyRooms, format!("at most {MAX_ROOMS} rooms; [\"*\"] is all of them"));
         }
-        self.listen_all = args.rooms.iter().any(|room| &**room == "*");
-        self.listen = args.rooms.into_iter().map(String::from).filter(|room| room != "*").collect();
-        Ok(result::Listening { rooms: self.listened() })
-    }
-
-    fn listened(&self) -> Vec<String> {
-        self.listen_all.then(|| "*".to_owned()).into_iter().chain(self.listen.iter().cloned()).collect()
+        self.rooms.listen(args.rooms.into_iter().map(String::from));
+        Ok(result::Listening { rooms: self.rooms.listened() })
     }
 
     fn nick(&mut self, now: Now, name: String, out: &mut Outbox) -> result::Renamed {
         let previous = std::mem::replace(&mut self.username, name);
         if previous != self.username {
-            self.tell_username(now, out);
+            let username = self.username.clone();
+            self.links.rename(now, &username, out);
+            self.hear_links(now, out);
             self.announce(now, out);
         }
         result::Renamed { username: self.username.clone(), previous }
     }
 
     fn peers(&self, now: Now) -> result::Peers {
-        let mut ids: Vec<LinkId> = self.neighbours.iter().map(|it| it.link).collect();
+        let mut ids: Vec<LinkId> = self.links.neighbours().iter().map(|it| it.link).collect();
         ids.sort_unstable();
-        let peers = ids.iter().filter_map(|id| self.links.get(id)).filter_map(|link| {
-            let peer = link.peer.as_ref()?;
+        let peers = ids.iter().filter_map(|id| self.links.get(*id)).filter_map(|link| {
+            let peer = link.peer()?;
             Some(result::PeerInfo {
                 peer: peer.id.to_string(),
                 username: peer.username.clone(),
-                addr: link.addr.to_string(),
-                direction: link.direction,
-                connected_s: now.mono.duration_since(link.since).as_secs(),
-                rtt_ms: link.rtt.map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3),
+                addr: link.addr().to_string(),
+                direction: link.direction(),
+                connected_s: now.mono.duration_since(link.since()).as_secs(),
+                rtt_ms: link.rtt().map(|rtt| (rtt.as_secs_f64() * 1e6).round() / 1e3),
                 level: peer.level,
-                secure: peer.level >= 2,
-                queued: link.queue.held().0,
+                secure: peer.is_level2(),
+                queued: link.queued().0,
             })
         });
         result::Peers { peers: peers.collect() }
@@ -378,7 +362,7 @@ impl Node {
     }
 
     fn history(&self, args: &HistoryArgs) -> Answer<result::History> {
-        let room = args.room.as_deref().unwrap_or(&self.room);
+        let room = args.room.as_deref().unwrap_or(self.rooms.active());
         let limit = args.limit as usize;
         if !(1..=MAX_HISTORY_PER_ROOM).contains(&limit) {
             return refuse(ErrorCode::BadValue, format!("`limit` is from 1 to {MAX_HISTORY_PER_ROOM}"));
@@ -426,7 +410,7 @@ impl Node {
         let is = |kept: &Kept| View::parse(&kept.frame).is_ok_and(|view| view.id.name().as_deref() == Ok(id));
         match self.history.find(room, is) {
             Some(pos) => Ok(pos),
-            None if self.seen.find_id(id).is_some() => {
+            None if self.gossip.knows_id(id) => {
                 refuse(ErrorCode::Gone, "that message is no longer kept, or is of another room")
             }
             None => refuse(ErrorCode::NotFound, format!("no message `{}` is known here", short(id))),
@@ -434,10 +418,7 @@ impl Node {
     }
 
     fn trace(&mut self, args: &TraceArgs) -> Answer<result::Trace> {
-        // One's own before those of others.
-        let own = self.seen.get(&args.message, Some(&self.id)).map(|known| known.number);
-        let number = own.or_else(|| self.seen.find_id(&args.message));
-        let Some(trace) = number.and_then(|number| self.traces.get_mut(number)) else {
+        let Some(trace) = self.gossip.find_trace(&args.message) else {
             return refuse(
                 ErrorCode::NotFound,
                 format!("no message `{}` is known here, or it is too old", short(&args.message)),
@@ -509,19 +490,19 @@ impl Node {
     }
 
     fn status(&self, now: Now) -> result::Status {
-        let greeting = self.links.values().filter(|link| link.stage == Stage::Greeting).count();
+        let greeting = self.links.iter().filter(|(_, link)| link.stage() == Stage::Greeting).count();
         result::Status {
             node: self.id.to_string(),
             username: self.username.clone(),
-            room: self.room.clone(),
-            listened: self.listened(),
-            keyed: self.keys.keys().filter(|room| self.is_keyed(room)).cloned().collect(),
-            schemes: self.keys.keys().filter_map(|room| Some((room.clone(), self.scheme_of(room)?))).collect(),
+            room: self.rooms.active().to_owned(),
+            listened: self.rooms.listened(),
+            keyed: self.rooms.keyed().map(|(room, _)| room.to_owned()).collect(),
+            schemes: self.rooms.keyed().map(|(room, scheme)| (room.to_owned(), scheme)).collect(),
             uptime_s: now.mono.duration_since(self.started).as_secs(),
-            links: self.neighbours.len(),
+            links: self.links.neighbours().len(),
             handshakes: greeting,
-            dialling: self.dials.len(),
-            counters: self.counters.clone(),
+            dialling: self.links.dialler().under_way(),
+            counters: self.counters(),
             queues: self.held(),
             limits: super::limits_of(&self.config),
         }
@@ -530,8 +511,8 @@ impl Node {
     /// What is held, for `status` and for tests of whole networks.
     pub fn held(&self) -> result::Queues {
         let (rooms, history, history_bytes) = self.history.held();
-        let queues = self.links.values().map(|link| link.queue.held());
-        let (frames, frame_bytes) = queues.fold((0, 0), |(n, b), (frames, bytes)| (n + frames, b + bytes));
+        let (frames, frame_bytes) = self.links.queued();
+        let (authors, author_intervals) = self.gossip.authors();
         let logs = self.clients.values().map(super::clients::Client::log_held);
         let (wait_events, wait_bytes) = logs.fold((0, 0), |(n, b), (events, bytes)| (n + events, b + bytes));
         let waiting = self.clients.values().map(|it| it.aside.len() + usize::from(it.blocked.is_some())).sum();
@@ -539,24 +520,32 @@ impl Node {
         result::Queues {
             frames,
             frame_bytes,
-            seen_ids: self.seen.len(),
-            authors: self.replay.held().0,
-            author_intervals: self.replay.held().1,
+            seen_ids: self.gossip.seen_ids(),
+            authors,
+            author_intervals,
             history,
             history_bytes,
             rooms,
-            traces: self.traces.len(),
+            traces: self.gossip.traces(),
             wait_events,
             wait_bytes,
             waiting,
-            dial_targets: self.targets.len(),
+            dial_targets: self.links.dialler().len(),
             voice_members: self.voice.roster.len(),
             voice_rate_authors,
             voice_rate_links,
-            blocks: self.blocks.len(),
-            offenders: self.offenders.len(),
+            blocks: self.links.blocks().len(),
+            offenders: self.links.offenders(),
             unsaved: self.stores.unsaved(),
         }
+    }
+
+    /// What all parts have counted.
+    pub fn counters(&self) -> Counters {
+        let mut all = self.counters.clone();
+        all += self.links.counters();
+        all += self.gossip.counters();
+        all
     }
 
     /// Connections, neighbours' and others, for tests of whole networks.
@@ -566,8 +555,13 @@ impl Node {
 
     /// The neighbours' ids, for tests of whole networks.
     pub fn neighbour_ids(&self) -> Vec<Rc<str>> {
-        self.neighbours.iter().map(|it| it.id.clone()).collect()
+        self.links.neighbours().iter().map(|it| it.id.clone()).collect()
     }
+}
+
+/// Reads an address to dial, with an id before it or not: see [`link::addr`](crate::link::addr).
+fn read_target(text: &str) -> Answer<(Option<Rc<str>>, String)> {
+    addr::read_target(text).map_err(|message| ApiError::new(ErrorCode::BadValue, message))
 }
 
 fn check_send(args: SendArgs) -> Answer<SendArgs> {

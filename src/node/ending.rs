@@ -1,11 +1,9 @@
 //! The way out: what waits is cut short, links hand over what is queued, `bye` is said.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::ClientId;
-use super::links::Stage;
-use super::{LinkId, Node, Now, Outbox, Output, STDIO};
-use crate::api::event::{Bye, ByeReason, Event, LinkCode};
+use super::{ClientId, Node, Now, Outbox, Output, STDIO};
+use crate::api::event::{Bye, ByeReason, Event};
 
 /// The exit code of `--check` after an error reply, or with frames undelivered.
 pub const EXIT_CHECK: u8 = 5;
@@ -23,12 +21,8 @@ pub enum Phase {
         reason: ByeReason,
         /// With which exit code.
         exit: u8,
-        /// How long that may take.
-        time: Duration,
         /// Until when.
         until: Instant,
-        /// Frames that links did not take.
-        undelivered: u64,
     },
     /// All is said.
     Done,
@@ -44,14 +38,6 @@ impl Phase {
     pub const fn deadline(&self) -> Option<Instant> {
         match self {
             Self::Draining { until, .. } => Some(*until),
-            _ => None,
-        }
-    }
-
-    /// How long links may drain.
-    pub const fn drain_time(&self) -> Option<Duration> {
-        match self {
-            Self::Draining { time, .. } => Some(*time),
             _ => None,
         }
     }
@@ -78,7 +64,7 @@ impl Node {
             return;
         }
         let time = self.config.drain;
-        self.phase = Phase::Draining { reason, exit, time, until: now.mono + time, undelivered: 0 };
+        self.phase = Phase::Draining { reason, exit, until: now.mono + time };
         self.leave_voice(now, out);
         let failed = self.interrupt_pending(now, out) && self.config.check;
         if let Phase::Draining { exit, .. } = &mut self.phase
@@ -87,17 +73,8 @@ impl Node {
         {
             *exit = EXIT_CHECK;
         }
-        self.targets.clear();
-        self.dials.clear();
-        let links: Vec<(LinkId, Stage)> = self.links.iter().map(|(id, link)| (*id, link.stage)).collect();
-        for (id, stage) in links {
-            let reason = "this node is ending";
-            match stage {
-                Stage::Greeting | Stage::Waiting => self.close_link(now, id, LinkCode::Closed, reason, out),
-                Stage::Up => self.leave_link(now, id, false, LinkCode::Closed, reason, out),
-                Stage::Leaving { .. } => {}
-            }
-        }
+        self.links.end(now, time, out);
+        self.hear_links(now, out);
     }
 
     /// Ends at the end of input, and says `bye` when all links are closed or the time is over.
@@ -108,21 +85,19 @@ impl Node {
         }
         let Phase::Draining { until, .. } = self.phase else { return };
         if now.mono >= until {
-            let links: Vec<LinkId> = self.links.keys().copied().collect();
-            for id in links {
-                self.close_link(now, id, LinkCode::Closed, "this node has ended", out);
-            }
+            self.links.close_all(now, out);
         }
-        if !self.links.is_empty() {
+        if self.links.len() > 0 {
             return;
         }
-        let Phase::Draining { reason, mut exit, undelivered, .. } = self.phase else { return };
+        let Phase::Draining { reason, mut exit, .. } = self.phase else { return };
+        let undelivered = self.links.undelivered();
         if self.config.check && undelivered > 0 && exit == 0 {
             exit = EXIT_CHECK;
             out.push(Output::Complain(format!("{undelivered} frames were not taken by their link in time")));
         }
         self.phase = Phase::Done;
-        self.give_places_back(out);
+        self.give_numbers_back(out);
         self.emit(&Event::Bye(Bye { reason, exit, undelivered }), out);
         out.push(Output::Exit(exit));
     }

@@ -5,70 +5,56 @@
 //! the same inputs and seed the outputs are the same, byte for byte: so the node that runs on sockets runs in the
 //! simulator, too.
 //!
-//! - [`links`]: what a link is, its queue, its coming and going; [`dial`]: addresses that are dialled again and again
-//! - [`encryption`]: what stands between a link's bytes and its frames
-//! - [`greeting`]: hello, and which of two links between the same nodes stays
-//! - [`places`]: the counters of our own signed messages; [`trust`]: whom the node believes, [`ahead`]: looked at together; [`rates`]: how much
-//! - [`relay`]: a message's way through the node; [`neighbour`]: what two nodes of ours say to each other
+//! - [`route`]: what comes in goes to the component that it concerns, and what links have to tell to those that hear of it
+//! - [`relay`]: a message's way through the node
 //! - [`clients`]: lines to clients, the events that `wait` looks back over
 //! - [`voice`]: voice: who is in, what goes to whom, what is heard
-//! - [`strikes`]: what is done about those who break the rules; [`blocks`]: who is blocked by command
-//! - [`state`]: what is kept from one run to the next
-//! - [`keys`]: rooms with a key
+//! - [`blocks`]: who is blocked by command
+//! - [`persist`]: what is kept from one run to the next
+//! - [`keys`]: keys of rooms, as clients set them
 //! - [`commands`]: what each command does at once; [`pending`]: those that wait
 //! - [`ending`]: the way out
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::api::event::ByeReason;
 use crate::api::{EventKind, Request};
-use crate::base::{Chance, Counters, LinkCode, Roots, Stamps};
+use crate::base::{Chance, Counters, LinkCode, Rate, Roots, Stamps};
 pub use crate::base::{ClientId, DialId, JobId, LinkId, LogLevel, Now, State, Table};
+use crate::gossip::Gossip;
 use crate::gossip::history::History;
-use crate::gossip::replay::Replay;
-use crate::gossip::seen::Seen;
-use crate::gossip::trace::Traces;
+use crate::gossip::numbers::Numbers;
+use crate::gossip::replay::{Replay, Window};
+use crate::link::Links;
+use crate::link::addr::read_target;
 pub use crate::outbox::{Bytes, Outbox, Output};
+use crate::rooms::Rooms;
 use crate::wire::identity::{Identity, KEY};
 use crate::wire::limits;
-use crate::wire::noise::{self, NetworkKey, Stepped};
+use crate::wire::noise::{NetworkKey, Stepped};
 use crate::wire::room_key::RoomKey;
 
-mod ahead;
 mod blocks;
 #[cfg(any(test, fuzzing))]
 pub mod chaos;
 pub mod clients;
 mod commands;
-mod dial;
-mod encryption;
 mod ending;
-mod greeting;
 mod keys;
-mod links;
-mod neighbour;
 mod pending;
-mod places;
-mod rates;
+mod persist;
 mod relay;
-mod state;
-mod strikes;
+mod route;
 #[cfg(test)]
 mod tests;
-mod trust;
 mod voice;
 
 use clients::Client;
-use dial::Target;
-pub use dial::read_target;
 pub use ending::EXIT_OUTPUT_CLOSED;
 use ending::Phase;
-use keys::Keys;
-use links::{Link, Neighbours};
 pub use pending::seq_at;
 
 /// The client at stdin and stdout.
@@ -255,28 +241,13 @@ pub enum Input<'a> {
 /// The random streams of the parts that have none of their own yet.
 #[derive(Debug)]
 struct Streams {
-    message_ids: Chance,
-    link: Chance,
-    link_secrets: Chance,
     call: Chance,
     call_secrets: Chance,
-    /// Nonces of sealed messages.
-    room_secrets: Chance,
-    /// What keeps apart epochs that could not be saved.
-    place_secrets: Chance,
 }
 
 impl Streams {
     fn new(roots: &Roots) -> Self {
-        Self {
-            message_ids: roots.message_ids(),
-            link: roots.chance("link"),
-            link_secrets: roots.secrets("link"),
-            call: roots.chance("call"),
-            call_secrets: roots.secrets("call"),
-            room_secrets: roots.secrets("rooms"),
-            place_secrets: roots.secrets("places"),
-        }
+        Self { call: roots.chance("call"), call_secrets: roots.secrets("call") }
     }
 }
 
@@ -285,41 +256,19 @@ impl Streams {
 pub struct Node {
     config: Config,
     identity: Identity,
-    /// What it brings to handshakes.
-    noise: Arc<noise::Keys>,
     /// The identity's.
     id: Rc<str>,
-    places: places::Places,
-    rates: rates::Rates,
+    numbers: Numbers,
     username: String,
-    room: String,
-    listen: BTreeSet<String>,
-    listen_all: bool,
+    rooms: Rooms,
     stamps: Stamps,
     chance: Streams,
     started: Instant,
     phase: Phase,
 
-    links: BTreeMap<LinkId, Link>,
-    /// The link that is used with each neighbour.
-    neighbours: Neighbours,
-    targets: BTreeMap<String, Target>,
-    dials: BTreeMap<DialId, String>,
-    next_dial: u64,
-    /// Links whose queue is full and still waited for, or not yet given up.
-    full: BTreeSet<LinkId>,
-    /// Links with frames gathered that are to be sealed.
-    unsealed: Vec<LinkId>,
-    /// The content of a record on its way out, and in.
-    sealing: Vec<u8>,
-    opened: Vec<u8>,
-
-    seen: Seen,
-    replay: Replay,
+    links: Links,
+    gossip: Gossip,
     history: History,
-    traces: Traces,
-    keys: BTreeMap<String, Keys>,
-    jobs: BTreeMap<JobId, String>,
     next_job: u64,
 
     voice: voice::Voice,
@@ -329,9 +278,7 @@ pub struct Node {
     stirred: bool,
     counters: Counters,
     warned: BTreeMap<crate::api::event::WarningCode, Instant>,
-    stores: state::Stores,
-    blocks: blocks::Blocks,
-    offenders: strikes::Offenders,
+    stores: persist::Stores,
 }
 
 impl Node {
@@ -341,54 +288,45 @@ impl Node {
         let mut chance = Streams::new(&roots);
         let stamps = Stamps::new(config.seed.is_some());
         let identity = Identity::new(&config.identity.unwrap_or_else(|| roots.identity()));
-        let keys = Self::keys_from_start(&config.keys);
         let voice = voice::Voice::new(chance.call_secrets.number());
-        let noise = Arc::new(noise::Keys::new(&identity, chance.link_secrets.bytes(), config.network_key));
+        let id = identity.id().clone();
         let mut node = Self {
-            noise,
-            id: identity.id().clone(),
+            links: Links::new(settings_of(&config, id.clone()), &identity, config.network_key, &roots),
+            gossip: Gossip::new(id.clone(), Rate::new(config.rate), remembered(config.state.as_ref()), &roots),
+            id,
             identity,
-            rates: rates::Rates::new(config.rate),
-            places: places::Places::new(config.state.as_ref(), stamps.start(now)),
+            numbers: Numbers::new(
+                config.state.as_ref().and_then(|state| state.get(Table::Own, persist::NUMBERS)),
+                config.state.is_some(),
+                stamps.start(now),
+                roots.secrets("places"),
+            ),
             username: config.username.clone(),
-            room: config.room.clone(),
-            listen: config.listen.iter().filter(|room| *room != "*").cloned().collect(),
-            listen_all: config.listen.iter().any(|room| room == "*"),
-            seen: Seen::new(roots.chance("gossip").bytes()),
+            rooms: Rooms::new(&config.room, &config.listen, &config.keys, roots.secrets("rooms")),
             stamps,
             chance,
             started: now.mono,
             phase: Phase::Running,
-            links: BTreeMap::new(),
-            neighbours: Neighbours::default(),
-            targets: BTreeMap::new(),
-            dials: BTreeMap::new(),
-            next_dial: 0,
-            full: BTreeSet::new(),
-            unsealed: Vec::new(),
-            sealing: Vec::new(),
-            opened: Vec::new(),
-            replay: trust::remembered(config.state.as_ref()),
             history: History::new(config.history_bytes),
-            traces: Traces::default(),
-            keys,
-            jobs: BTreeMap::new(),
             next_job: 0,
             voice,
             clients: BTreeMap::from([(STDIO, Client::new(&config.events))]),
             stirred: false,
             counters: Counters::default(),
             warned: BTreeMap::new(),
-            stores: state::Stores::default(),
-            blocks: blocks::Blocks::default(),
-            offenders: strikes::Offenders::default(),
+            stores: persist::Stores::default(),
             config,
         };
         node.say_ready(out);
         node.warn_of_weak_keys(now, out);
         node.load_blocks(now, out);
-        node.set_places_aside(now, out);
-        node.dial_from_start(now, out);
+        node.set_numbers_aside(now, out);
+        for text in node.config.connect.clone() {
+            // The command line has checked the form.
+            let (pin, addr) = read_target(&text).unwrap_or((None, text));
+            node.links.dial_from_start(now, &addr, pin, out);
+        }
+        node.hear_links(now, out);
         node
     }
 
@@ -400,12 +338,12 @@ impl Node {
     /// Takes in what happened; what to do about it goes into `out`.
     pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Outbox) {
         match input {
-            Input::Accepted { link, addr } => self.accepted(now, link, addr, out),
-            Input::Dialled { dial, link, addr } => self.dialled(now, dial, link, addr, out),
-            Input::DialFailed { dial, code, reason } => self.dial_failed(now, dial, code, &reason, out),
-            Input::Bytes { link, bytes } => self.bytes_came(now, link, bytes, out),
-            Input::Written { link, bytes } => self.written(now, link, bytes, out),
-            Input::Ended { link, error } => self.link_ended(now, link, error, out),
+            Input::Accepted { link, addr } => self.links.on_accepted(now, link, addr, out),
+            Input::Dialled { dial, link, addr } => self.on_dialled(now, dial, link, addr, out),
+            Input::DialFailed { dial, code, reason } => self.on_dial_failed(now, dial, code, &reason),
+            Input::Bytes { link, bytes } => self.on_bytes(now, link, bytes, out),
+            Input::Written { link, bytes } => self.links.on_written(now, link, bytes, out),
+            Input::Ended { link, error } => self.links.on_ended(now, link, error, out),
             Input::Datagram { from, bytes } => self.datagram_came(now, from, bytes, out),
             Input::AudioOpened(opened) => self.audio_opened(now, opened, out),
             Input::Captured(frame) => self.captured(now, frame, out),
@@ -415,103 +353,100 @@ impl Node {
             Input::Request { client, request } => self.requested(now, client, request, out),
             Input::EndOfInput(client) => self.input_ended(client),
             Input::LagLines { client, lines } => self.lag_lines(client, lines),
-            Input::Stepped { link, stepped } => self.stepped(now, link, stepped, out),
+            Input::Stepped { link, stepped } => self.on_stepped(now, link, stepped, out),
             Input::Derived { job, key } => self.derived(now, job, key, out),
             Input::Saved { stores, error } => self.saved(now, stores, error.as_deref(), out),
             Input::Signal(reason) => self.end(now, reason, 0, out),
             Input::OutputClosed(client) => self.output_closed(now, client, out),
-            Input::AcceptFailed(why) => self.accept_failed(now, &why, out),
+            Input::AcceptFailed(why) => self.links.on_accept_failed(now, why, out),
             Input::Warn(code, message) => self.warn(now, code, &message, out),
             Input::Tick => self.stirred = true,
         }
+        self.hear_links(now, out);
         self.check_deadlines(now, out);
         self.run_pending(now, out);
-        self.set_places_aside(now, out);
+        self.set_numbers_aside(now, out);
         self.go_on_ending(now, out);
-        self.seal_gathered(out);
+        self.links.seal_gathered(out);
     }
 
     /// When `handle` wants to be called again at the latest; `None`: when something happens.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let links = self.links.values().filter_map(Link::deadline);
-        let targets = self.targets.values().filter_map(Target::deadline);
         let clients = self.clients.values().filter_map(Client::deadline);
-        links
-            .chain(targets)
-            .chain(clients)
+        clients
+            .chain(self.links.deadline())
             .chain(self.phase.deadline())
             .chain(self.voice.deadline())
-            .chain(self.blocks.deadline())
-            .chain(self.rates.deadline())
-            .chain(self.links.values().filter_map(|link| link.rates.deadline()))
+            .chain(self.gossip.deadline())
             .min()
     }
 
     /// Whether a client's next line may be handed in: not while one waits, nor while a link's queue is full.
     pub fn may_take_request(&self, now: Now, client: ClientId) -> bool {
         self.phase.is_running()
-            && self.has_places()
-            && self.rates.may_say(now)
+            && self.has_numbers()
+            && self.gossip.may_say(now)
             && self.clients.get(&client).is_some_and(Client::is_free)
-            && !self.full.iter().any(|id| self.is_worth_waiting_for(now, *id))
+            && !self.links.is_waiting(now, None)
     }
 
     /// Whether a link may be read: not while the queue of another, which it may feed, is full.
     pub fn may_read(&self, now: Now, link: LinkId) -> bool {
-        !self.full.iter().any(|id| *id != link && self.is_worth_waiting_for(now, *id))
-            && self.links.get(&link).is_none_or(|link| link.may_be_read(now))
+        self.links.may_read(now, link)
     }
 
     /// Whether a frame is unfinished, a queue full or a dial under way: what the next tick may change.
     fn check_deadlines(&mut self, now: Now, out: &mut Outbox) {
-        let due = |(id, link): (&LinkId, &Link)| Some((*id, link.deadline().filter(|at| *at <= now.mono)?));
-        let due: Vec<(LinkId, Instant)> = self.links.iter().filter_map(due).collect();
-        let earliest = due.iter().map(|(_, at)| *at).min().unwrap_or(now.mono);
-        let still = now.mono.duration_since(earliest);
-        if still >= limits::STANDSTILL {
-            self.links.values_mut().for_each(|link| link.forgive(now, still + limits::STANDSTILL_GRACE));
-        }
-        for (id, _) in due {
-            self.link_due(now, id, out);
-        }
-        let due: Vec<String> = self
-            .targets
-            .iter()
-            .filter(|(_, target)| target.deadline().is_some_and(|at| at <= now.mono))
-            .map(|(addr, _)| addr.clone())
-            .collect();
-        for addr in due {
-            self.target_due(now, &addr, out);
-        }
+        self.links.on_time(now, out);
+        self.hear_links(now, out);
         self.voice_due(now, out);
         self.blocks_due(now, out);
-        self.rates_due(now);
+        self.gossip.on_time(now);
         if self.clients.values().any(|client| client.deadline().is_some_and(|at| at <= now.mono)) {
             self.stirred = true;
         }
     }
 
-    /// Whether messages of a room are shown.
-    fn is_shown(&self, room: &str) -> bool {
-        self.listen_all || room == self.room || self.listen.contains(room)
-    }
-
     fn log(&self, level: LogLevel, out: &mut Outbox, line: impl FnOnce() -> String) {
-        if level <= self.config.log {
-            out.push(Output::Log(level, line()));
-        }
+        out.log(self.config.log, level, line);
     }
+}
 
-    /// Where others can dial us, for the hello.
-    fn listen_addr(&self) -> Option<String> {
-        let tcp = self.config.tcp;
-        match &self.config.advertise {
-            Some(host) if host.contains(':') => Some(format!("[{}]:{}", host.trim_matches(['[', ']']), tcp.port())),
-            Some(host) => Some(format!("{host}:{}", tcp.port())),
-            None if tcp.ip().is_unspecified() => None,
-            None => Some(tcp.to_string()),
+/// The settings of all links.
+fn settings_of(config: &Config, id: Rc<str>) -> crate::link::Settings {
+    crate::link::Settings {
+        id,
+        username: config.username.clone(),
+        tcp: config.tcp,
+        listen: listen_addr(config),
+        secure: config.secure,
+        max_links: config.max_links,
+        max_links_per_addr: config.max_links_per_addr,
+        rate: Rate::new(config.rate),
+        log: config.log,
+    }
+}
+
+/// Where others can dial us, for the hello.
+fn listen_addr(config: &Config) -> Option<String> {
+    let tcp = config.tcp;
+    match &config.advertise {
+        Some(host) if host.contains(':') => Some(format!("[{}]:{}", host.trim_matches(['[', ']']), tcp.port())),
+        Some(host) => Some(format!("{host}:{}", tcp.port())),
+        None if tcp.ip().is_unspecified() => None,
+        None => Some(tcp.to_string()),
+    }
+}
+
+/// The authors' numbers that earlier runs remember. A row that can't be read is left out: its author is met anew.
+fn remembered(state: Option<&State>) -> Replay {
+    let mut replay = Replay::default();
+    for (author, row) in state.into_iter().flat_map(|state| state.rows(Table::Replay)) {
+        if let Some(window) = Window::from_bytes(row) {
+            replay.add(author.into(), window);
         }
     }
+    replay
 }
 
 /// The bounds, for `ready` and `status`.

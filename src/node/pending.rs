@@ -226,7 +226,7 @@ impl Node {
                 None
             }
             What::Key { job, room, scheme } => {
-                if self.jobs.contains_key(job) {
+                if self.rooms.is_under_way(*job) {
                     return Some(pending);
                 }
                 let result = result::Keyed { room: room.clone(), encrypted: true, scheme: Some(*scheme) };
@@ -283,15 +283,15 @@ impl Node {
         let What::Send(args) = &pending.what else { return None };
         let limit = pending.started + Duration::from_millis(args.timeout_ms);
         let first_dials = self.started + DIAL_TIME;
-        let untried = self.targets.values().any(super::dial::Target::is_first_try);
-        let links = self.neighbours.len();
+        let untried = self.links.dialler().has_first_tries();
+        let links = self.links.neighbours().len();
         let min_links = args.min_links as usize;
         if untried && now.mono < first_dials {
             pending.deadline = Some(first_dials);
             return Some(pending);
         }
-        let room = args.room.as_deref().unwrap_or(&self.room);
-        if self.keys.get(room).is_some_and(|keys| keys.deriving > 0) {
+        let room = args.room.as_deref().unwrap_or(self.rooms.active());
+        if self.rooms.is_deriving(room) {
             // That comes by itself, whatever the time.
             pending.deadline = None;
             return Some(pending);
@@ -317,7 +317,8 @@ impl Node {
             self.reply(now, client, &pending.head, Ok(&sent), out);
             return None;
         }
-        self.ask_to_confirm(now, &sent.message, out);
+        self.links.ask_to_confirm(now, &sent.message, out);
+        self.hear_links(now, out);
         pending.deadline = Some(limit.max(now.mono));
         pending.what = What::Confirm { sent, wanted, by: BTreeSet::new() };
         Some(pending)

@@ -1,8 +1,11 @@
 //! Blocks and bans in whole networks.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+
+use crate::link::blocks::{FOR_GOOD, row};
 
 use super::*;
 use crate::base::State as Kept;

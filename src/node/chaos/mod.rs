@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::links::Stage;
 use super::voice::testing::Member;
 use super::*;
 use crate::api::command::COMMANDS;
+use crate::link::Stage;
 use crate::voice::CHUNK;
 use crate::wire::limits::MAX_LINKS;
 use crate::wire::noise::Step;
@@ -180,15 +180,16 @@ impl<'c> Chaos<'c> {
     }
 
     /// Messages taken so far.
-    const fn taken(&self) -> u64 {
-        self.node.counters.received + self.node.counters.sent
+    fn taken(&self) -> u64 {
+        let counters = self.node.counters();
+        counters.received + counters.sent
     }
 
     fn handle(&mut self, input: Input<'_>) {
         let now = self.time();
         self.came = self.taken();
         self.node.handle(now, input, &mut self.out);
-        let (authors, intervals) = self.node.replay.held();
+        let (authors, intervals) = self.node.gossip.authors();
         self.forgot |= authors >= limits::MAX_AUTHORS || intervals >= limits::MAX_ALL_INTERVALS / 2;
         for output in std::mem::take(&mut self.out.outputs) {
             self.perform(output);
@@ -371,8 +372,10 @@ impl<'c> Chaos<'c> {
         assert!(held.authors <= limits::MAX_AUTHORS && held.author_intervals <= limits::MAX_ALL_INTERVALS);
         assert!(held.unsaved <= self.stores);
         assert!(self.node.neighbour_ids().len() <= self.node.config.max_links);
-        assert!(self.node.keys.len() <= limits::MAX_ROOMS && self.node.listen.len() <= limits::MAX_ROOMS);
-        let strangers = self.node.links.values().filter(|it| it.stage == Stage::Greeting && !it.direction.is_out());
+        assert!(self.node.rooms.keyed().count() <= limits::MAX_ROOMS);
+        assert!(self.node.rooms.listened().len() <= limits::MAX_ROOMS);
+        let strangers =
+            self.node.links.iter().filter(|(_, it)| it.stage() == Stage::Greeting && !it.direction().is_out());
         assert!(strangers.count() <= limits::MAX_HANDSHAKES);
         let links = self.node.link_count();
         assert!(links <= 2 * MAX_LINKS + limits::MAX_HANDSHAKES + limits::MAX_TARGETS);

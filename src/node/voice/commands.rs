@@ -54,15 +54,15 @@ impl Node {
         out: &mut Outbox,
     ) -> Option<Pending> {
         let What::VoiceJoin(join) = &mut pending.what else { return None };
-        let room = join.args.room.as_deref().unwrap_or(&self.room).to_owned();
+        let room = join.args.room.as_deref().unwrap_or(self.rooms.active()).to_owned();
         let joined = match join.opening {
             None => {
                 let first_dials = self.started + DIAL_TIME;
-                if self.targets.values().any(crate::node::dial::Target::is_first_try) && now.mono < first_dials {
+                if self.links.dialler().has_first_tries() && now.mono < first_dials {
                     pending.deadline = Some(first_dials);
                     return Some(pending);
                 }
-                if self.keys.get(&room).is_some_and(|keys| keys.deriving > 0) {
+                if self.rooms.is_deriving(&room) {
                     pending.deadline = None;
                     return Some(pending);
                 }
@@ -101,7 +101,7 @@ impl Node {
             return refuse(ErrorCode::AlreadyInVoice, "another `voice_join` was first");
         }
         // Those of whom there is no sign may be invented: they make way for who answers.
-        let neighbours = &self.neighbours;
+        let neighbours = self.links.neighbours();
         let sure = self.voice.roster.of_room(room).filter(|(id, it)| it.sign.is_some() || neighbours.get(id).is_some());
         if sure.count() >= MAX_VOICE_MEMBERS {
             return refuse(ErrorCode::RoomFull, format!("there are {MAX_VOICE_MEMBERS} members in voice, no more fit"));
@@ -188,7 +188,7 @@ impl Node {
     /// Who is in the voice of a room.
     pub(in crate::node) fn voice_peers(&self, now: Now, args: &VoicePeersArgs) -> result::VoicePeers {
         let call = self.voice.call.as_ref();
-        let room = args.room.as_deref().or(call.map(|call| &*call.room)).unwrap_or(&self.room);
+        let room = args.room.as_deref().or(call.map(|call| &*call.room)).unwrap_or(self.rooms.active());
         let peers = self.voice.roster.of_room(room).map(|(id, member)| {
             let stream = call.and_then(|call| call.streams.get(id));
             let figures = stream.map_or(Figures { level_db: -100.0, ..Figures::default() }, |it| it.speaker.figures());

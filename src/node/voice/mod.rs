@@ -307,6 +307,6 @@ impl Node {
 
     /// A member of voice is known by this name of the room's: whether its events are shown.
     fn shows_voice(&self, room: &str) -> bool {
-        self.is_shown(room) || self.voice.call.as_ref().is_some_and(|call| &*call.room == room)
+        self.rooms.is_shown(room) || self.voice.call.as_ref().is_some_and(|call| &*call.room == room)
     }
 }

@@ -29,14 +29,14 @@ impl Node {
     /// A datagram came.
     pub(in crate::node) fn datagram_came(&mut self, now: Now, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
         let from = plain(from);
-        if self.blocks.has_addr(from.ip()) {
+        if self.links.blocks().has_addr(from.ip()) {
             self.counters.datagrams_dropped += 1;
             return;
         }
         let taken = match Datagram::parse(bytes) {
             Ok(Datagram::Sealed(sealed)) => self.sealed_came(now, from, &sealed, bytes.len(), out),
             // It proves nothing; and with --secure nobody is in who sends such.
-            Ok(Datagram::Original(_)) if self.is_secure() => None,
+            Ok(Datagram::Original(_)) if self.links.is_secure() => None,
             Ok(Datagram::Original(voice)) => self.original_came(now, from, &voice, bytes, out),
             Err(datagram::Malformed) => None,
         };

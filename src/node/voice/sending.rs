@@ -128,7 +128,7 @@ impl Node {
     pub(super) fn write_original(&mut self, sequence: u32, frame: &Frame, out: &mut Outbox) -> Option<Bytes> {
         let room = self.voice.call.as_ref()?.room.clone();
         let nonce = self.chance.call_secrets.bytes();
-        let seal = match self.key_of(&room) {
+        let seal = match self.rooms.key(&room) {
             None => None,
             // Nothing goes in the clear where there is a key, whichever.
             Some(key) => Some((key.original()?, nonce)),
@@ -153,8 +153,8 @@ impl Node {
     /// Where a member's own link comes from, if its join came over that.
     fn ip_of_own_link(&self, id: &str) -> Option<IpAddr> {
         let direct = self.voice.roster.get(id).is_some_and(|member| member.direct);
-        let link = self.neighbours.get(id).and_then(|link| self.links.get(&link)).filter(|_| direct);
-        link.map(|link| link.addr.ip().to_canonical())
+        let link = self.links.of_neighbour(id).filter(|_| direct);
+        link.map(|link| link.addr().ip().to_canonical())
     }
 
     /// The next sequence number of level 1.
@@ -166,7 +166,7 @@ impl Node {
     }
 
     pub(super) fn send_datagram(&mut self, to: SocketAddr, bytes: Bytes, out: &mut Outbox) {
-        if self.blocks.has_addr(to.ip()) {
+        if self.links.blocks().has_addr(to.ip()) {
             return;
         }
         self.counters.datagrams_sent += 1;

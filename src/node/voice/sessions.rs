@@ -16,7 +16,6 @@ use super::roster::Member;
 use super::signals::Ours;
 use super::{Call, Stream};
 use crate::api::event::WarningCode;
-use crate::node::keys::Keys;
 use crate::node::{Bytes, Node, Now, Outbox};
 use crate::wire::datagram::Sealer;
 use crate::wire::datagram::sealed::{self, Key};
@@ -49,19 +48,19 @@ pub struct Announced {
 impl Node {
     /// The original's keys of a room, the one that seals first: for voice of level 1.
     pub(super) fn original_keys(&self, room: &str) -> impl Iterator<Item = &original::Key> {
-        self.keys.get(room).into_iter().flat_map(Keys::all).filter_map(RoomKey::original)
+        self.rooms.keys(room).filter_map(RoomKey::original)
     }
 
     /// Whether voice of level 1 goes in and out of a room: not where a strong key is, which those of level 1 can't have, nor where
     /// level 1 is refused.
     pub(super) fn has_originals(&self, room: &str) -> bool {
-        !self.config.secure && !self.key_of(room).is_some_and(RoomKey::is_strong)
+        !self.config.secure && !self.rooms.key(room).is_some_and(RoomKey::is_strong)
     }
 
     /// How our session's key is announced in the message of that place.
     pub(super) fn announced_key(&mut self, place: Place) -> Option<Announced> {
         let call = self.voice.call.as_ref()?;
-        let Some(key) = self.keys.get(&*call.room).and_then(|keys| keys.current.as_ref()) else {
+        let Some(key) = self.rooms.key(&call.room) else {
             return Some(Announced { key: Some(STANDARD.encode(call.key)), ..Announced::default() });
         };
         let bound = Bound { purpose: Purpose::Voice, author: &self.id, room: &call.room, place };
@@ -78,12 +77,12 @@ impl Node {
         let view = View::parse(&member.join).ok()?;
         let (_, ours) = Ours::read(&view)?;
         let decode = |bytes: Vec<u8>| <[u8; sealed::KEY]>::try_from(bytes).ok();
-        let key = match self.keys.get(&*member.room).filter(|keys| keys.current.is_some()) {
+        let key = match self.rooms.key(&member.room) {
             None => STANDARD.decode(ours.key?).ok().and_then(decode)?,
-            Some(keys) => {
+            Some(_) => {
                 let bound =
                     Bound { purpose: Purpose::Voice, author: id, room: &member.room, place: signed::place(&view)? };
-                keys.all().find_map(|key| {
+                self.rooms.keys(&member.room).find_map(|key| {
                     let sealed = match key.scheme() {
                         Scheme::Argon2id => ours.sealed_key.as_deref()?,
                         Scheme::Original => ours.encrypted_key.as_deref()?,

@@ -81,7 +81,7 @@ impl Node {
             self.counters.voice_refused += 1;
             return;
         }
-        if !signal.direct && !signal.verified && self.neighbours.get(signal.from).is_some() {
+        if !signal.direct && !signal.verified && self.links.neighbours().get(signal.from).is_some() {
             return;
         }
         if self.would_change(signal) && !self.voice.rates.may_change(now.mono, &signal.from.into(), signal.link) {
@@ -106,7 +106,7 @@ impl Node {
             return None;
         }
         let ours = Ours::read(view);
-        if ours.is_none() && self.is_secure() {
+        if ours.is_none() && self.links.is_secure() {
             return None;
         }
         let id: Rc<str> = signal.from.into();
@@ -140,7 +140,7 @@ impl Node {
     /// What an announced address means here: a loopback address from another machine nothing, a link-local one nothing
     /// without its scope. If the join came over its author's own link, that link tells.
     fn reachable(&self, announced: SocketAddr, signal: &Signal<'_>) -> Option<SocketAddr> {
-        let link = plain(self.links.get(&signal.link)?.addr);
+        let link = plain(self.links.get(signal.link)?.addr());
         let here = link.ip().is_loopback() || self.config.udp.ip().is_loopback();
         let nowhere = match announced {
             SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => true,
@@ -166,7 +166,7 @@ impl Node {
             self.member_left(&other, out);
         }
         let is_in = self.voice.roster.get(id).is_some_and(|before| before.room == room);
-        let neighbours = &self.neighbours;
+        let neighbours = self.links.neighbours();
         let other = self.voice.roster.to_make_way(&room, |id| neighbours.get(id).is_some());
         if let Some(other) = other.filter(|_| !is_in) {
             self.member_left(&other, out);
@@ -308,7 +308,7 @@ impl Node {
 
     /// Drops the members of whom there is no sign any more, and believes what others said of those that have fallen silent.
     pub(super) fn members_gone(&mut self, now: Now, out: &mut Outbox) {
-        let neighbours = &self.neighbours;
+        let neighbours = self.links.neighbours();
         let gone = self.voice.roster.gone(now.mono, |id| neighbours.get(id).is_some());
         for id in gone {
             self.member_left(&id, out);
@@ -329,13 +329,11 @@ impl Node {
 
     /// A link is up: the peer is told who is in voice.
     pub(in crate::node) fn tell_members(&mut self, now: Now, link: LinkId, out: &mut Outbox) {
-        let Some((peer, level)) =
-            self.links.get(&link).and_then(|link| link.peer.as_ref()).map(|peer| (peer.id.clone(), peer.level))
-        else {
+        let Some((peer, level)) = self.links.peer(link).map(|peer| (peer.id.clone(), peer.level)) else {
             return;
         };
         if let Some(join) = self.own_join(now, out) {
-            self.queue(now, link, &join, out);
+            self.links.queue(now, link, &join, out);
         }
         // An original forgets ids after two minutes, and would flood its side with what is old.
         let fresh = |member: &Member| level >= 2 || now.mono.duration_since(member.said) < ORIGINAL_AGE;
@@ -347,7 +345,7 @@ impl Node {
             })
             .collect();
         for bytes in joins {
-            self.queue(now, link, &bytes, out);
+            self.links.queue(now, link, &bytes, out);
         }
     }
 
@@ -397,11 +395,11 @@ impl Node {
         let (session, muted) = (format!("{:016x}", call.sealer.session()), call.muted);
         let codecs = if call.talker.has_codec() { CODECS } else { &[] };
         let id = self.chance.call.uuid();
-        let place = self.next_place(now);
+        let place = self.numbers.next(now);
         let announced = if what == Say::Join { self.announced_key(place)? } else { Announced::default() };
         let stamp = self.stamps.next(now);
-        let number = self.seen.insert(&id, Some(&own), MAX_TTL).ok()?;
-        self.traces.begin(number, &own, 0, now.mono, stamp).copies = 0;
+        let number = self.gossip.take_own(&id).ok()?;
+        self.gossip.begin_own_trace(now, number, stamp);
         let signal = VoiceSignal {
             id: &id,
             from: &own,

@@ -28,7 +28,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::{Call, Stream};
-use crate::node::links::Link;
+use crate::link::Link;
 use crate::node::{DialId, Node, Now, Outbox, Output};
 use crate::voice::mixer::Mixer;
 use crate::voice::{CHUNK, Chunk, FRAME, Frame};
@@ -219,22 +219,20 @@ impl Node {
 
     /// Whether a neighbour's link shows that it is the host of a star.
     fn is_host(&self, id: &str) -> bool {
-        let link = self.neighbours.get(id).and_then(|link| self.links.get(&link));
-        link.and_then(|link| link.peer.as_ref()).is_some_and(|peer| peer.is_host)
+        self.links.of_neighbour(id).and_then(|link| link.peer()).is_some_and(|peer| peer.is_host)
     }
 
     /// Dials a member of level 1 that has dialled us, to see whether it listens.
     fn knock(&mut self, id: &Rc<str>, out: &mut Outbox) {
-        let link = self.neighbours.get(id).and_then(|link| self.links.get(&link));
+        let link = self.links.of_neighbour(id);
         let linked = link.is_some();
         let listens = match link {
             None => None,
-            Some(link) if link.direction.is_out() => Some(true),
+            Some(link) if link.direction().is_out() => Some(true),
             Some(link) => match knock_at(id, link) {
                 None => Some(false),
                 Some(addr) => {
-                    let dial = DialId(self.next_dial);
-                    self.next_dial += 1;
+                    let dial = self.links.mint_dial();
                     self.voice.knocks.insert(dial, id.clone());
                     out.push(Output::Dial { dial, addr: addr.to_string() });
                     None
@@ -407,7 +405,7 @@ impl Stream {
 /// machine that its link comes from. `None`: its id is no address.
 fn knock_at(id: &str, link: &Link) -> Option<SocketAddr> {
     let port: u16 = id.rsplit_once(':')?.1.parse().ok().filter(|port| *port != 0)?;
-    let mut addr = super::challenges::plain(link.addr);
+    let mut addr = super::challenges::plain(link.addr());
     addr.set_port(port);
     Some(addr)
 }

@@ -1,5 +1,8 @@
 //! The pure node under random inputs: see [`chaos`](super::chaos).
 
+mod places;
+mod trust;
+
 use super::chaos::choices::Choices;
 use super::chaos::{kept, live};
 

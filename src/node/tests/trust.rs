@@ -5,8 +5,6 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::gossip::seen::Seen;
-use crate::gossip::trace::Traces;
 use crate::node::{STDIO, State};
 use crate::sim::{At, Net, Peer};
 
@@ -46,8 +44,7 @@ fn dropped(net: &mut Net, at: At) -> Value {
 
 /// As if two minutes of much talk had passed.
 fn forget_ids(net: &mut Net, at: At) {
-    let node = net.at_mut(at);
-    (node.seen, node.traces) = (Seen::new([1; 16]), Traces::default());
+    net.at_mut(at).gossip.forget_ids();
 }
 
 fn chat(n: usize, from: &str) -> Value {

@@ -1,4 +1,4 @@
-//! Strikes and bans: what a node does about an address that breaks the rules again and again.
+//! Strikes and bans: the answer to an address that breaks the rules again and again.
 //!
 //! A strike is for what no honest node ever does, and no relay in good faith passes on. Three of one address (of one network of 64
 //! bits with IPv6, which is what one machine is given) within ten minutes ban it for ten: its links are closed, and new ones are
@@ -11,11 +11,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
-use super::{LinkId, LogLevel, Node, Now, Outbox};
-use crate::api::event::{LinkCode, WarningCode};
+use crate::base::LinkId;
 use crate::wire::limits::{BAN_TIME, MAX_OFFENDERS, MAX_STRIKES, STRIKE_TIME};
 
-/// Whose strikes are counted together.
+/// A party whose strikes are counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Offender {
     /// An IPv4 address, or an IPv6 network of 64 bits, as its first address.
@@ -31,7 +30,7 @@ struct Record {
     banned_until: Option<Instant>,
 }
 
-/// Those who have strikes, or are banned.
+/// The addresses that have strikes, or are banned.
 #[derive(Debug, Default)]
 pub struct Offenders(BTreeMap<Offender, Record>);
 
@@ -42,8 +41,8 @@ impl Offender {
     }
 }
 
-/// What is banned together.
-fn net(ip: IpAddr) -> IpAddr {
+/// The network that is banned together: an IPv4 address, or 64 bits of an IPv6 one.
+pub fn net(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
         v4 => v4,
@@ -59,10 +58,12 @@ impl Record {
 }
 
 impl Offenders {
+    /// How many are remembered.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
+    /// Whether an address is banned.
     pub fn is_banned(&self, now: Instant, ip: IpAddr) -> bool {
         if self.0.is_empty() {
             return false;
@@ -71,7 +72,7 @@ impl Offenders {
         record.is_some_and(|record| record.banned_until.is_some_and(|until| until > now))
     }
 
-    /// What is banned, and until when.
+    /// The bans, and until when each lasts.
     pub fn bans(&self, now: Instant) -> impl Iterator<Item = (String, Instant)> {
         self.0.iter().filter_map(move |(offender, record)| {
             let until = record.banned_until.filter(|until| *until > now)?;
@@ -83,8 +84,23 @@ impl Offenders {
         })
     }
 
+    /// Counts a strike against the peer at the other end of a link.
+    pub fn strike(&mut self, now: Instant, link: LinkId, ip: IpAddr) -> Strike {
+        let offender = Offender::of(link, ip);
+        match (self.count(now, offender), offender) {
+            (false, _) => Strike::Counted,
+            (true, Offender::Link(_)) => Strike::Close,
+            (true, Offender::Net(_)) => Strike::Ban,
+        }
+    }
+
+    /// Ends the ban of an address, if it has one.
+    pub fn lift_ban(&mut self, now: Instant, ip: IpAddr) -> bool {
+        self.is_banned(now, ip) && self.0.remove(&Offender::Net(net(ip))).is_some()
+    }
+
     /// Counts a strike. Whether it was the last that is borne.
-    fn strike(&mut self, now: Instant, offender: Offender) -> bool {
+    fn count(&mut self, now: Instant, offender: Offender) -> bool {
         if self.0.len() >= MAX_OFFENDERS && !self.0.contains_key(&offender) {
             self.0.retain(|_, record| record.counts(now));
             // Still full: who was struck longest ago goes, unless it is banned, then whose ban is over first.
@@ -112,35 +128,15 @@ impl Offenders {
     }
 }
 
-impl Node {
-    /// Whoever is at the other end of a link has done what no honest node does. The third time closes the link, with all others
-    /// of that address.
-    pub(super) fn strike(&mut self, now: Now, id: LinkId, why: &str, out: &mut Outbox) {
-        let Some(addr) = self.links.get(&id).map(|link| link.addr) else { return };
-        self.counters.strikes += 1;
-        self.log(LogLevel::Warn, out, || format!("a strike against {addr}: {why}"));
-        let offender = Offender::of(id, addr.ip());
-        if !self.offenders.strike(now.mono, offender) {
-            return;
-        }
-        let Offender::Net(net_) = offender else {
-            return self.close_link(now, id, LinkCode::Banned, &format!("its third strike: {why}"), out);
-        };
-        self.counters.bans += 1;
-        let links = self.links.iter().filter(|(_, link)| net(link.addr.ip()) == net_).map(|(id, _)| *id);
-        for id in links.collect::<Vec<_>>() {
-            self.close_link(now, id, LinkCode::Banned, &format!("its address is banned: {why}"), out);
-        }
-        let minutes = BAN_TIME.as_secs() / 60;
-        let message =
-            format!("{} is banned for {minutes} minutes: {why}; {{\"cmd\":\"blocks\"}} lists all bans", addr.ip());
-        self.warn(now, WarningCode::Banned, &message, out);
-    }
-
-    /// Ends the ban of an address, if it has one.
-    pub(super) fn lift_ban(&mut self, now: Now, ip: IpAddr) -> bool {
-        self.offenders.is_banned(now.mono, ip) && self.offenders.0.remove(&Offender::Net(net(ip))).is_some()
-    }
+/// The outcome of a strike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strike {
+    /// It is counted.
+    Counted,
+    /// It was the third of a link of this machine's own, which is to be closed.
+    Close,
+    /// It was the third of an address, which is banned: its links are to be closed.
+    Ban,
 }
 
 #[cfg(test)]
@@ -167,11 +163,11 @@ mod tests {
         let (mut it, start) = (Offenders::default(), start());
         let minutes = |n: u64| start + Duration::from_secs(n * 60);
         for (n, last) in [(0, false), (6, false), (11, false), (12, true)] {
-            assert_eq!(it.strike(minutes(n), at("10.0.0.1")), last, "after {n} minutes");
+            assert_eq!(it.count(minutes(n), at("10.0.0.1")), last, "after {n} minutes");
         }
         assert!(is_banned(&it, minutes(12), "10.0.0.1") && is_banned(&it, minutes(21), "::ffff:10.0.0.1"));
         assert!(!is_banned(&it, minutes(12), "10.0.0.2") && !is_banned(&it, minutes(22), "10.0.0.1"));
-        assert!(!it.strike(minutes(22), at("10.0.0.1")), "strikes begin anew");
+        assert!(!it.count(minutes(22), at("10.0.0.1")), "strikes begin anew");
         assert_eq!(it.bans(minutes(13)).map(|(addr, _)| addr).collect::<Vec<_>>(), ["10.0.0.1"]);
     }
 
@@ -179,16 +175,16 @@ mod tests {
     fn an_ipv6_network_is_one_and_loopback_links_are_many() {
         let (mut it, now) = (Offenders::default(), start());
         for ip in ["2001:db8::1", "2001:db8::2", "2001:db8:0:0:ffff::"] {
-            it.strike(now, at(ip));
+            it.count(now, at(ip));
         }
         assert!(is_banned(&it, now, "2001:db8::7") && !is_banned(&it, now, "2001:db8:0:1::1"));
         assert_eq!(it.bans(now).map(|(addr, _)| addr).collect::<Vec<_>>(), ["2001:db8::/64"]);
         for link in 0..9 {
-            assert!(!it.strike(now, Offender::of(LinkId(link), "127.0.0.1".parse().expect("an address"))));
+            assert!(!it.count(now, Offender::of(LinkId(link), "127.0.0.1".parse().expect("an address"))));
         }
         assert!(!is_banned(&it, now, "127.0.0.1"));
-        it.strike(now, at("127.0.0.1"));
-        assert!(it.strike(now, at("::1")));
+        it.count(now, at("127.0.0.1"));
+        assert!(it.count(now, at("::1")));
         assert!(!is_banned(&it, now, "127.0.0.1") && !is_banned(&it, now, "::1"));
     }
 
@@ -196,15 +192,15 @@ mod tests {
     fn the_table_is_bounded_and_bans_stay_longest() {
         let (mut it, now) = (Offenders::default(), start());
         for _ in 0..MAX_STRIKES {
-            it.strike(now, at("10.9.9.9"));
+            it.count(now, at("10.9.9.9"));
         }
         for n in 0..3 * MAX_OFFENDERS as u32 {
             let when = now + Duration::from_millis(n.into());
-            it.strike(when, Offender::Net(std::net::Ipv4Addr::from_bits(n).into()));
+            it.count(when, Offender::Net(std::net::Ipv4Addr::from_bits(n).into()));
             assert!(it.len() <= MAX_OFFENDERS);
         }
         assert!(is_banned(&it, now, "10.9.9.9"));
-        it.strike(now + STRIKE_TIME * 2, at("10.1.1.1"));
+        it.count(now + STRIKE_TIME * 2, at("10.1.1.1"));
         assert_eq!(it.len(), 1, "what counts no more makes room");
     }
 }

@@ -1,0 +1,343 @@
+//! The core of gossip: which messages are admitted, and what becomes of them.
+//!
+//! [`Gossip::admit`] decides about a message, whoever brought it: it is new, a copy, or refused, and why. It only decides; to relay,
+//! keep and show it are steps of its owner. To take the message's id and number belongs to it. A message is looked at before its
+//! id is taken as seen, and before it is passed on: what is not its author's goes no further than this node.
+//!
+//! | message | verdict |
+//! |---|---|
+//! | signed by the key that `from` is made of | admitted, verified |
+//! | signed otherwise | refused, `bad_signature`, to be blamed on the peer that brought it |
+//! | signed, and seen before by its number | refused, `replayed`: a relay may have been in good faith |
+//! | not signed, in the name of a key | refused, `forged` |
+//! | not signed, in any other name | admitted, not verified: as level 1 is |
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::batch::Verdict;
+use super::replay::{Replay, Window};
+use super::seen::{Known, Seen};
+use super::trace::{Trace, Traces};
+use crate::base::{Bucket, Chance, Counters, DropCause, Now, Rate, Roots};
+use crate::wire::identity::belongs_to_a_key;
+use crate::wire::limits::{MAX_TTL, TTL_NEAR_END};
+use crate::wire::message::View;
+use crate::wire::signed::{self, Bad, Signed};
+
+/// The core of gossip.
+#[derive(Debug)]
+pub struct Gossip {
+    /// This node's id.
+    id: Rc<str>,
+    seen: Seen,
+    replay: Replay,
+    traces: Traces,
+    message_ids: Chance,
+    rate: Option<Rate>,
+    /// For what this node says itself.
+    said: Bucket,
+    /// No message of this node's own is taken before.
+    until: Option<Instant>,
+    counters: Counters,
+}
+
+/// A copy of a message that was brought here.
+#[derive(Debug)]
+pub struct Copy<'m> {
+    /// The frame.
+    pub view: &'m View<'m>,
+    /// The message's id.
+    pub id: &'m str,
+    /// Its author.
+    pub from: &'m str,
+    /// The neighbour that brought it.
+    pub via: &'m Rc<str>,
+    /// Forwards that this copy has left, and those that it started with.
+    pub left: u8,
+    /// See `left`.
+    pub ttl0: u8,
+    /// Whether a verdict on its author is wanted even if it has been seen: only now it is its author who brings it.
+    pub wants_author: bool,
+}
+
+/// The party that brings a copy, as far as a verdict depends on it.
+pub trait Bringer {
+    /// Whether it has brought so many wrong signatures that none from there is looked at any more.
+    fn is_signature_budget_spent(&self) -> bool;
+
+    /// Whether it may bring another message that is not signed and not its own.
+    fn may_pass_unsigned(&mut self) -> bool;
+}
+
+/// The way on of a message that is not refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// Its number among those seen.
+    pub number: u64,
+    /// Forwards that it has left, and those that it started with: what is signed counts, so that nobody can make it live longer.
+    pub left: u8,
+    /// See `left`.
+    pub ttl0: u8,
+    /// Whether its author's signature is right.
+    pub verified: bool,
+}
+
+impl Way {
+    /// Links that it has crossed.
+    pub fn hops(self) -> u32 {
+        u32::from(self.ttl0.saturating_sub(self.left)) + 1
+    }
+
+    fn new(copy: &Copy<'_>, number: u64, signed: Option<&Signed>) -> Self {
+        let ttl0 = signed.map_or(copy.ttl0, |signed| signed.ttl0);
+        let left = signed.map_or(copy.left, |signed| copy.left.min(signed.ttl0));
+        Self { number, left, ttl0, verified: signed.is_some() }
+    }
+}
+
+/// A verdict on a copy.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It is new: its id and its number are taken.
+    New(Way),
+    /// It has been admitted before.
+    Copy {
+        /// Its way on.
+        way: Way,
+        /// Whether it is to be passed on once more: an earlier copy came by so long a way that it may have died near here,
+        /// and this one has more forwards left (see [`TTL_NEAR_END`]).
+        again: bool,
+    },
+    /// It goes no further.
+    Refused {
+        /// The cause.
+        cause: DropCause,
+        /// The fault of its signature, to be blamed on the peer that brought it.
+        blame: Option<Bad>,
+    },
+}
+
+impl Gossip {
+    /// Nothing has been seen; `replay` is what earlier runs remember of authors.
+    pub fn new(id: Rc<str>, rate: Option<Rate>, replay: Replay, roots: &Roots) -> Self {
+        Self {
+            id,
+            seen: Seen::new(roots.chance("gossip").bytes()),
+            replay,
+            traces: Traces::default(),
+            message_ids: roots.message_ids(),
+            rate,
+            said: Bucket::default(),
+            until: None,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Decides about a copy. `verdict` is what is known of its signature beforehand. It has been looked at that its author is not
+    /// blocked.
+    pub fn admit(
+        &mut self,
+        now: Now,
+        copy: &Copy<'_>,
+        verdict: Option<Verdict>,
+        bringer: &mut impl Bringer,
+    ) -> Admission {
+        let author = signed::claims(copy.view).then_some(copy.from);
+        if let Some(known) = self.seen.get(copy.id, author) {
+            return self.admit_copy(copy, known, bringer);
+        }
+        let signed = match verify_author(copy, verdict, bringer) {
+            Ok(signed) => signed,
+            Err((cause, blame)) => return Admission::Refused { cause, blame },
+        };
+        let refused = |cause| Admission::Refused { cause, blame: None };
+        if signed.as_ref().is_some_and(|signed| !self.is_new_place(copy.from, signed)) {
+            return refused(DropCause::Replayed);
+        }
+        if *copy.from != **copy.via && !self.may_pass(now, copy.from, signed.is_some(), bringer) {
+            return refused(DropCause::Rate);
+        }
+        if let Some(signed) = &signed {
+            self.replay.take(copy.from, signed.place);
+        }
+        let way = Way::new(copy, 0, signed.as_ref());
+        match self.seen.insert(copy.id, author, way.left) {
+            Ok(number) => Admission::New(Way { number, ..way }),
+            Err(known) => Admission::Copy { way: Way { number: known.number, ..way }, again: false },
+        }
+    }
+
+    /// Decides about a copy of what has been admitted. Its author is only looked at where that counts: a copy need not be what
+    /// it seems to be a copy of.
+    fn admit_copy(&mut self, copy: &Copy<'_>, known: Known, bringer: &mut impl Bringer) -> Admission {
+        let is_again = |left: u8| known.best_ttl < TTL_NEAR_END && left > known.best_ttl && left > 1;
+        let mut way = Way::new(copy, known.number, None);
+        if is_again(way.left) || copy.wants_author {
+            match verify_author(copy, None, bringer) {
+                Ok(signed) => way = Way::new(copy, known.number, signed.as_ref()),
+                Err((cause, blame)) => return Admission::Refused { cause, blame },
+            }
+        }
+        self.counters.duplicates += 1;
+        if let Some(trace) = self.traces.get_mut(known.number) {
+            trace.copies += 1;
+        }
+        let again = is_again(way.left);
+        if again {
+            self.seen.raise(known.number, way.left);
+        }
+        Admission::Copy { way, again }
+    }
+
+    /// Whether a signed message's number has not been taken. Nobody but this node signs with its key, so what it has said itself,
+    /// and remembers no more, is a recording as well.
+    fn is_new_place(&self, from: &str, signed: &Signed) -> bool {
+        *from != *self.id && self.replay.is_new(from, signed.place)
+    }
+
+    /// Whether a message that a neighbour passes on may go further.
+    fn may_pass(&mut self, now: Now, from: &str, signed: bool, bringer: &mut impl Bringer) -> bool {
+        let Some(rate) = self.rate.map(Rate::doubled) else { return true };
+        if signed { self.replay.is_within(from, now.mono, rate) } else { bringer.may_pass_unsigned() }
+    }
+
+    /// Begins the record of a new message.
+    pub fn begin_trace(&mut self, now: Now, copy: &Copy<'_>, way: Way, received_at: u64) {
+        self.counters.received += 1;
+        let trace = self.traces.begin(way.number, copy.from, way.hops(), now.mono, received_at);
+        trace.via = Some(copy.via.clone());
+    }
+
+    /// A new id for a message of our own.
+    pub fn message_id(&mut self) -> String {
+        self.message_ids.uuid()
+    }
+
+    /// Takes an id for a message of our own. `Err`: we have said that before.
+    pub fn take_own(&mut self, id: &str) -> Result<u64, Known> {
+        self.seen.insert(id, Some(&self.id), MAX_TTL)
+    }
+
+    /// Begins the record of a message of our own: it came from nowhere, so that a copy that comes is an echo.
+    pub fn begin_own_trace(&mut self, now: Now, number: u64, stamp: u64) {
+        let id = self.id.clone();
+        self.traces.begin(number, &id, 0, now.mono, stamp).copies = 0;
+    }
+
+    /// Notes a message of our own, for its rate.
+    pub fn on_own(&mut self, now: Now) {
+        self.counters.sent += 1;
+        if let Some(rate) = self.rate {
+            self.until = self.said.pay(now.mono, rate);
+        }
+    }
+
+    /// Whether this node may say something now.
+    pub fn may_say(&self, now: Now) -> bool {
+        self.until.is_none_or(|at| at <= now.mono)
+    }
+
+    /// When it may again.
+    pub const fn deadline(&self) -> Option<Instant> {
+        self.until
+    }
+
+    /// Forgets a wait that is over.
+    pub fn on_time(&mut self, now: Now) {
+        self.until = self.until.filter(|at| *at > now.mono);
+    }
+
+    /// Notes to how many neighbours copies of a message went; `relayed`: for the first time, of a message of another.
+    pub const fn on_handed(&mut self, to: usize, relayed: bool) {
+        self.counters.copies_out += to as u64;
+        if relayed && to > 0 {
+            self.counters.forwarded += 1;
+        }
+    }
+
+    /// Whether a message has been taken, by its id and author; without an author: one that is not signed.
+    pub fn has_seen(&self, id: &str, author: Option<&str>) -> bool {
+        self.seen.get(id, author).is_some()
+    }
+
+    /// Whether any message of that id is remembered.
+    pub fn knows_id(&self, id: &str) -> bool {
+        self.seen.find_id(id).is_some()
+    }
+
+    /// The record of a message, by the number that its [`Way`] has.
+    pub fn trace_mut(&mut self, number: u64) -> Option<&mut Trace> {
+        self.traces.get_mut(number)
+    }
+
+    /// The record of a message of our own.
+    pub fn own_trace_mut(&mut self, id: &str) -> Option<&mut Trace> {
+        let known = self.seen.get(id, Some(&self.id))?;
+        self.traces.get_mut(known.number)
+    }
+
+    /// The record of a message, by its id alone: our own before those of others.
+    pub fn find_trace(&mut self, id: &str) -> Option<&Trace> {
+        let own = self.seen.get(id, Some(&self.id)).map(|known| known.number);
+        let number = own.or_else(|| self.seen.find_id(id))?;
+        self.traces.get_mut(number).map(|trace| &*trace)
+    }
+
+    /// The row of an author, as it is to be kept: which of its numbers have been seen.
+    pub fn author_row(&self, author: &str) -> Option<Vec<u8>> {
+        self.replay.window(author).map(Window::to_bytes)
+    }
+
+    /// An author that has been forgotten, whose row is to be removed.
+    pub fn forget_author(&mut self) -> Option<Rc<str>> {
+        self.replay.forget_one()
+    }
+
+    /// Forgets all ids, as two minutes of much talk would.
+    #[cfg(test)]
+    pub fn forget_ids(&mut self) {
+        (self.seen, self.traces) = (Seen::new([1; 16]), Traces::default());
+    }
+
+    /// What has been counted.
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Ids that are remembered.
+    pub fn seen_ids(&self) -> usize {
+        self.seen.len()
+    }
+
+    /// Authors that are remembered, and intervals of their numbers.
+    pub fn authors(&self) -> (usize, usize) {
+        self.replay.held()
+    }
+
+    /// Messages whose records are kept.
+    pub fn traces(&self) -> usize {
+        self.traces.len()
+    }
+}
+
+/// Finds out whether a copy is its author's. `None`: unsigned.
+fn verify_author(
+    copy: &Copy<'_>,
+    verdict: Option<Verdict>,
+    bringer: &impl Bringer,
+) -> Result<Option<Signed>, (DropCause, Option<Bad>)> {
+    if !signed::claims(copy.view) {
+        return if belongs_to_a_key(copy.from) { Err((DropCause::Forged, None)) } else { Ok(None) };
+    }
+    if bringer.is_signature_budget_spent() {
+        return Err((DropCause::Rate, None));
+    }
+    match verdict.unwrap_or_else(|| signed::verify(copy.view)) {
+        Ok(signed) => Ok(Some(signed)),
+        Err(bad) => Err((DropCause::BadSignature, Some(bad))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

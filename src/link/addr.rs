@@ -1,0 +1,113 @@
+//! Addresses to dial, as people write them: "HOST:PORT", and "ID@HOST:PORT" for one node alone.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+
+use uuid::Uuid;
+
+/// Reads "HOST:PORT" or "ID@HOST:PORT" into one form. With an id, only the node that has it is accepted there.
+///
+/// # Errors
+/// The fault, as a sentence for people.
+pub fn read_target(text: &str) -> Result<(Option<Rc<str>>, String), String> {
+    let Some((id, addr)) = text.trim().split_once('@') else { return Ok((None, read_addr(text)?)) };
+    let id = Uuid::try_parse(id).ok().filter(|id| id.get_version_num() == 8);
+    let Some(id) = id else {
+        return Err("what stands before the @ is no node's id: `ready` and `peer_up` show them".to_owned());
+    };
+    Ok((Some(id.hyphenated().to_string().into()), read_addr(addr)?))
+}
+
+/// Reads "HOST:PORT" (IPv6 in brackets) into one form.
+fn read_addr(addr: &str) -> Result<String, String> {
+    let wrong = |why: &str| {
+        let addr: String = addr.chars().take(80).collect();
+        Err(format!("`{}` {why}; an address is HOST:PORT", addr.escape_debug()))
+    };
+    let Some((host, port)) = addr.trim().rsplit_once(':') else { return wrong("names no port") };
+    let Some(port) = port.parse::<u16>().ok().filter(|port| *port > 0) else {
+        return wrong("names no port from 1 to 65535");
+    };
+    let host = match host.strip_prefix('[') {
+        Some(host) => match host.strip_suffix(']').and_then(|host| host.parse::<Ipv6Addr>().ok()) {
+            Some(host) => format!("[{host}]"),
+            None => return wrong("has no IPv6 address in its brackets"),
+        },
+        None if host.contains(':') => return wrong("holds an IPv6 address without brackets"),
+        None => host.to_ascii_lowercase(),
+    };
+    // A host name has at most 253 characters (RFC 1035), none of them white space or a control.
+    if host.is_empty() || host.len() > 253 || host.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return wrong("has no valid host");
+    }
+    Ok(format!("{host}:{port}"))
+}
+
+/// Whether an address to dial is that of `own`, as far as its text tells; hello tells the rest.
+pub fn is_own_addr(own: SocketAddr, addr: &str) -> bool {
+    let host = match addr.rsplit_once(':') {
+        Some((host, port)) if port.parse() == Ok(own.port()) => host.trim_matches(['[', ']']),
+        _ => return false,
+    };
+    match host.parse::<IpAddr>() {
+        Ok(ip) => ip == own.ip() || (own.ip().is_unspecified() && ip.is_loopback()) || ip.is_unspecified(),
+        Err(_) => host == "localhost" && (own.ip().is_loopback() || own.ip().is_unspecified()),
+    }
+}
+
+/// The IP address in an address to dial, if it names one.
+pub fn ip_of(addr: &str) -> Option<IpAddr> {
+    let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host).trim_matches(['[', ']']);
+    host.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_have_one_form() {
+        for (given, read) in [
+            ("127.0.0.1:5000", "127.0.0.1:5000"),
+            ("LocalHost:1", "localhost:1"),
+            ("[::1]:65535", "[::1]:65535"),
+            ("[0:0::1]:80", "[::1]:80"),
+        ] {
+            assert_eq!(read_addr(given).as_deref(), Ok(read));
+        }
+        for given in ["", ":", "host", "host:", "host:0", "host:65536", ":80", "::1:80", "[::1:80", "[x]:80", "a b:80"]
+        {
+            assert!(read_addr(given).is_err_and(|why| why.ends_with("an address is HOST:PORT")), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_before_the_address_is_a_nodes() {
+        let id = "5d0c7a52-1b64-8e0f-8a3d-6e2f9b1c4d70";
+        let read = |text: &str| read_target(text).map(|(id, addr)| (id.map(|id| id.to_string()), addr));
+        assert_eq!(read(&format!(" {}@A:1 ", id.to_uppercase())), Ok((Some(id.to_owned()), "a:1".to_owned())));
+        assert_eq!(read("a:1"), Ok((None, "a:1".to_owned())));
+        for wrong in ["x@a:1", "5d0c7a52-1b64-4e0f-8a3d-6e2f9b1c4d70@a:1", "@a:1"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn own_addresses_are_known_by_their_text() {
+        let is_own = |own: &str, addr: &str| is_own_addr(own.parse().expect("an address"), addr);
+        for (own, addr) in [
+            ("127.0.0.1:5000", "127.0.0.1:5000"),
+            ("127.0.0.1:5000", "localhost:5000"),
+            ("0.0.0.0:5000", "127.0.0.1:5000"),
+            ("10.0.0.1:5000", "0.0.0.0:5000"),
+            ("[::]:5000", "[::1]:5000"),
+        ] {
+            assert!(is_own(own, addr), "{own} {addr}");
+        }
+        for (own, addr) in
+            [("127.0.0.1:5000", "127.0.0.1:5001"), ("10.0.0.1:5000", "localhost:5000"), ("10.0.0.1:5000", "x:5000")]
+        {
+            assert!(!is_own(own, addr), "{own} {addr}");
+        }
+    }
+}

@@ -1,0 +1,811 @@
+//! Links: TCP connections, from the first byte to the last.
+//!
+//! ```text
+//! accepted ┐                                ┌ Up ──────────┐ a neighbour
+//! dialled  ┴▶ Greeting ─ handshake, hello ─▶┤   ▲ promoted │
+//!                                           └ Waiting ─────┤ second link to the same node, until its other end has chosen
+//!                                                          └▶ Leaving ─▶ closed: what is queued is handed over first
+//! ```
+//!
+//! [`Links`] owns everything about them, and knows nothing of messages. It puts bytes to send, dials and closes into the
+//! [`Outbox`], and tells what has come about as [`News`], which its owner takes after each call.
+//!
+//! - [`table`]: the one place where a link appears and where it goes; [`connection`]: one link; [`timers`]: what is due when
+//! - [`queue`]: what waits to be written; [`crypt`]: the layer below frames; [`handshake`]: how it comes about
+//! - [`hello`]: the first frame, and what it is refused for; [`settle`]: which of two links between the same nodes stays
+//! - [`control`]: pings, and the frames that neighbours send each other alone
+//! - [`dial`]: addresses that are dialled again and again; [`addr`]: how they are written
+//! - [`abuse`]: strikes and bans; [`blocks`]: blocks by command; [`rates`]: how much a link may bring
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::base::{Chance, Counters, DialId, Direction, DropCause, LinkCode, LinkId, LogLevel, Now, Rate, Roots};
+use crate::outbox::{Bytes, Outbox, Output};
+use crate::wire::frame::{Decoder, TooLarge};
+use crate::wire::identity::Identity;
+use crate::wire::limits::{
+    CLOSE_TIME, DEAD_AFTER, FIRST_FRAME_TIME, FRAME_TIME, MAX_HANDSHAKES, MAX_MALFORMED, SETTLE_TIME, STANDSTILL,
+    STANDSTILL_GRACE,
+};
+use crate::wire::noise::{self, NetworkKey};
+
+mod abuse;
+pub mod addr;
+pub mod blocks;
+mod connection;
+mod control;
+mod crypt;
+pub mod dial;
+mod handshake;
+mod hello;
+mod news;
+mod peer;
+mod queue;
+mod rates;
+mod settle;
+mod table;
+#[cfg(test)]
+mod tests;
+mod timers;
+
+use abuse::{Offenders, Strike};
+use blocks::{Blocked, Blocks, Row};
+pub use connection::{Link, Stage};
+use crypt::Crypt;
+use dial::{Dialler, NotAdded};
+pub use news::{News, Trouble};
+pub use peer::{Neighbour, Neighbours, Peer};
+use table::Table;
+
+/// Settings of all links.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// This node's id.
+    pub id: Rc<str>,
+    /// Its user name.
+    pub username: String,
+    /// The TCP address really bound.
+    pub tcp: SocketAddr,
+    /// Where others can dial this node, for the hello.
+    pub listen: Option<String>,
+    /// Whether links of level 1 are refused.
+    pub secure: bool,
+    /// Neighbours at once.
+    pub max_links: usize,
+    /// Links of one address at once, loopback exempt.
+    pub max_links_per_addr: usize,
+    /// Messages that a neighbour may say; `None`: any number.
+    pub rate: Option<Rate>,
+    /// The lines that are logged.
+    pub log: LogLevel,
+}
+
+/// All links of a node.
+#[derive(Debug)]
+pub struct Links {
+    settings: Settings,
+    /// For handshakes.
+    noise: Arc<noise::Keys>,
+    chance: Chance,
+    secrets: Chance,
+    table: Table,
+    neighbours: Neighbours,
+    dialler: Dialler,
+    offenders: Offenders,
+    blocks: Blocks,
+    ending: Option<Ending>,
+    counters: Counters,
+    news: Vec<News>,
+    /// The content of the last record that was opened.
+    opened: Vec<u8>,
+}
+
+/// The end of all links.
+#[derive(Debug)]
+struct Ending {
+    /// How long links may take to hand over what is queued.
+    time: Duration,
+    /// Frames that were not handed over.
+    undelivered: u64,
+}
+
+/// A link that is being read: its decoder, and whether a frame has been completed.
+#[derive(Debug)]
+pub struct Reading {
+    /// Cuts the stream into frames.
+    pub decoder: Decoder,
+    /// Whether a frame has been completed.
+    pub completed: bool,
+    /// Whether the bytes are records.
+    pub is_sealed: bool,
+}
+
+impl Links {
+    /// No links yet.
+    pub fn new(settings: Settings, identity: &Identity, network: Option<NetworkKey>, roots: &Roots) -> Self {
+        let mut secrets = roots.secrets("link");
+        Self {
+            noise: Arc::new(noise::Keys::new(identity, secrets.bytes(), network)),
+            settings,
+            chance: roots.chance("link"),
+            secrets,
+            table: Table::default(),
+            neighbours: Neighbours::default(),
+            dialler: Dialler::new(roots.chance("dial")),
+            offenders: Offenders::default(),
+            blocks: Blocks::default(),
+            ending: None,
+            counters: Counters::default(),
+            news: Vec::new(),
+            opened: Vec::new(),
+        }
+    }
+
+    // ---------------------------------------------------------------------------------------------------- to be asked
+
+    /// A link.
+    pub fn get(&self, id: LinkId) -> Option<&Link> {
+        self.table.get(id)
+    }
+
+    /// All links, the oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> {
+        self.table.iter()
+    }
+
+    /// How many there are, whatever their stage.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// The peer at a link's other end, once it has said hello.
+    pub fn peer(&self, id: LinkId) -> Option<&Peer> {
+        self.table.get(id)?.peer.as_ref()
+    }
+
+    /// The neighbours.
+    pub const fn neighbours(&self) -> &Neighbours {
+        &self.neighbours
+    }
+
+    /// The link of the neighbour with that id.
+    pub fn of_neighbour(&self, id: &str) -> Option<&Link> {
+        self.table.get(self.neighbours.get(id)?)
+    }
+
+    /// The addresses that are dialled.
+    pub const fn dialler(&self) -> &Dialler {
+        &self.dialler
+    }
+
+    /// Blocks by command.
+    pub const fn blocks(&self) -> &Blocks {
+        &self.blocks
+    }
+
+    /// Blocks by command, to load them and to keep their rows.
+    pub const fn blocks_mut(&mut self) -> &mut Blocks {
+        &mut self.blocks
+    }
+
+    /// The bans, and until when each lasts.
+    pub fn bans(&self, now: Now) -> impl Iterator<Item = (String, Instant)> {
+        self.offenders.bans(now.mono)
+    }
+
+    /// Addresses with strikes or bans that are remembered.
+    pub fn offenders(&self) -> usize {
+        self.offenders.len()
+    }
+
+    /// What links have counted.
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Frames that wait to be written, and their bytes.
+    pub fn queued(&self) -> (usize, usize) {
+        let queues = self.table.iter().map(|(_, link)| link.queue.held());
+        queues.fold((0, 0), |(n, b), (frames, bytes)| (n + frames, b + bytes))
+    }
+
+    /// Whether only level 2 is spoken.
+    pub fn is_secure(&self) -> bool {
+        self.settings.secure || self.noise.is_private()
+    }
+
+    /// Whether a frame queue is full, and what feeds it should wait. `but`: the link that asks, which does not feed itself.
+    pub fn is_waiting(&self, now: Now, but: Option<LinkId>) -> bool {
+        self.table.is_waiting(now, but)
+    }
+
+    /// Whether a link may be read: not while the queue of another, which it may feed, is full.
+    pub fn may_read(&self, now: Now, id: LinkId) -> bool {
+        !self.table.is_waiting(now, Some(id)) && self.table.get(id).is_none_or(|link| link.may_be_read(now))
+    }
+
+    /// Whether frames that come together on a link are worth a look together: after hello.
+    pub fn is_greeted(&self, id: LinkId) -> bool {
+        self.table.get(id).is_some_and(|link| link.stage != Stage::Greeting)
+    }
+
+    /// When something is due, at the earliest.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.table.first_deadline().into_iter().chain(self.dialler.first_deadline()).chain(self.blocks.deadline()).min()
+    }
+
+    /// The news since the last call.
+    pub fn take_news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Whether there is news.
+    pub fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+
+    /// Whether what is at an address may not be linked or talked to, and why.
+    pub fn shut_out(&self, now: Now, ip: IpAddr) -> Option<LinkCode> {
+        if self.blocks.has_addr(ip) {
+            return Some(LinkCode::Blocked);
+        }
+        self.offenders.is_banned(now.mono, ip).then_some(LinkCode::Banned)
+    }
+
+    /// Whether an address to dial is blocked, as far as its text tells.
+    pub fn is_blocked_addr(&self, addr: &str) -> bool {
+        addr::ip_of(addr).is_some_and(|ip| self.blocks.has_addr(ip))
+    }
+
+    /// The id of the neighbour at an address, dialled or not.
+    pub fn peer_at(&self, addr: &str) -> Option<Rc<str>> {
+        let link = match self.dialler.state(addr) {
+            Some(dial::State::Linked(link)) => self.table.get(link),
+            _ => self.table.iter().map(|(_, it)| it).find(|it| it.stage == Stage::Up && it.addr.to_string() == addr),
+        };
+        link?.peer_id()
+    }
+
+    /// The links at an address, dialled or not, that are not on their way out.
+    pub fn at_addr(&self, addr: &str) -> Vec<LinkId> {
+        let target = self.dialler.state(addr);
+        let serves =
+            |id: LinkId| matches!(target, Some(dial::State::Linked(it) | dial::State::Greeting(it, _)) if it == id);
+        let at_addr = self.table.iter().filter(|(id, it)| serves(*id) || it.addr.to_string() == addr);
+        at_addr.filter(|(_, it)| !it.is_leaving()).map(|(id, _)| id).collect()
+    }
+
+    // ------------------------------------------------------------------------------------------- a link comes into being
+
+    /// Takes in a link that a peer has dialled.
+    pub fn on_accepted(&mut self, now: Now, id: LinkId, addr: SocketAddr, out: &mut Outbox) {
+        if self.ending.is_some() {
+            return out.push(Output::Close(id));
+        }
+        let of_addr = || self.table.iter().filter(|(_, link)| link.addr.ip() == addr.ip()).count();
+        let refused = if let Some(code) = self.shut_out(now, addr.ip()) {
+            Some(format!("{code:?}"))
+        } else if self.neighbours.len() >= self.settings.max_links
+            || (!addr.ip().is_loopback() && of_addr() >= self.settings.max_links_per_addr)
+        {
+            Some("there are as many as may be".to_owned())
+        } else {
+            None
+        };
+        if let Some(why) = refused {
+            self.counters.links_refused += 1;
+            self.log(LogLevel::Info, out, || format!("refused a link from {addr}: {why}"));
+            return out.push(Output::Close(id));
+        }
+        if self.table.strangers().count() >= MAX_HANDSHAKES {
+            self.evict_stranger(now, out);
+        }
+        self.table.insert(id, Link::new(now, addr, Direction::In, None));
+    }
+
+    /// Makes room because the system has none for a peer that dials us.
+    pub fn on_accept_failed(&mut self, now: Now, why: String, out: &mut Outbox) {
+        self.news.push(News::Trouble(Trouble::AcceptFailed, why));
+        self.evict_stranger(now, out);
+    }
+
+    /// Evicts the oldest handshake, whatever has come on it: bytes may not have been read yet.
+    fn evict_stranger(&mut self, now: Now, out: &mut Outbox) {
+        let oldest = self.table.strangers().next();
+        if let Some(oldest) = oldest {
+            self.counters.links_refused += 1;
+            self.close(now, oldest, LinkCode::TooManyLinks, "pushed out by a newcomer before its hello", out);
+        }
+    }
+
+    /// Takes in a link that a dial has given. False: no address to be linked was dialled so.
+    pub fn on_dialled(&mut self, now: Now, dial: DialId, id: LinkId, addr: SocketAddr, out: &mut Outbox) -> bool {
+        let Some(name) = self.dialler.take_dial(dial) else {
+            out.push(Output::Close(id));
+            return false;
+        };
+        if let Some(code) = self.shut_out(now, addr.ip()) {
+            out.push(Output::Close(id));
+            let state = if code == LinkCode::Blocked { "blocked" } else { "banned for a while" };
+            self.target_failed(now, &name, code, &format!("its address, {}, is {state}", addr.ip()));
+            return true;
+        }
+        if !self.dialler.on_answered(now, &name, id) {
+            out.push(Output::Close(id));
+            return true;
+        }
+        let (level1, expected) = (self.dialler.is_level1(&name), self.dialler.pin(&name).cloned());
+        let mut link = Link::new(now, addr, Direction::Out, Some(&name));
+        if level1 {
+            link.crypt = Crypt::Plain;
+        }
+        self.table.insert(id, link);
+        match level1 {
+            true => self.say_hello(now, id, out),
+            false => self.open_level2(now, id, expected, out),
+        }
+        true
+    }
+
+    /// Takes in that a dial failed. False: no address to be linked was dialled so.
+    pub fn on_dial_failed(&mut self, now: Now, dial: DialId, code: LinkCode, reason: &str) -> bool {
+        let addr = self.dialler.take_dial(dial);
+        if let Some(addr) = &addr {
+            self.target_failed(now, addr, code, reason);
+        }
+        addr.is_some()
+    }
+
+    // ------------------------------------------------------------------------------------------------------------- dials
+
+    /// Makes an address of the command line a target, and dials it.
+    pub fn dial_from_start(&mut self, now: Now, addr: &str, pin: Option<Rc<str>>, out: &mut Outbox) {
+        // There is no bound for those of the command line, and the first id named for one stays.
+        let _ = self.dialler.add(now, addr, pin, true);
+        self.dial(now, addr, out);
+    }
+
+    /// Makes an address a target, for a command, and dials it.
+    ///
+    /// # Errors
+    /// There is no room for it, or it is dialled for another node.
+    pub fn connect(&mut self, now: Now, addr: &str, pin: Option<Rc<str>>, out: &mut Outbox) -> Result<(), NotAdded> {
+        self.dialler.add(now, addr, pin, false)?;
+        self.dial(now, addr, out);
+        Ok(())
+    }
+
+    /// Forgets an address: it is dialled no more.
+    pub fn forget_target(&mut self, addr: &str) {
+        self.dialler.remove(addr);
+    }
+
+    /// Whether an address is this node's own, as far as its text tells.
+    pub fn is_own_addr(&self, addr: &str) -> bool {
+        addr::is_own_addr(self.settings.tcp, addr)
+    }
+
+    /// A number for a dial that is no link's: its answer is for the caller.
+    pub fn mint_dial(&mut self) -> DialId {
+        self.dialler.mint()
+    }
+
+    /// Dials a target now, unless it is busy.
+    fn dial(&mut self, now: Now, addr: &str, out: &mut Outbox) {
+        if !self.dialler.may_dial(addr) {
+            return;
+        }
+        if self.is_own_addr(addr) {
+            return self.target_failed(now, addr, LinkCode::OwnAddress, "it is this node's own address");
+        }
+        if self.is_blocked_addr(addr) {
+            return self.target_failed(now, addr, LinkCode::Blocked, "its address is blocked");
+        }
+        self.dialler.dial(now, addr, out);
+    }
+
+    /// A target could not be linked.
+    fn target_failed(&mut self, now: Now, addr: &str, code: LinkCode, reason: &str) {
+        if let Some(retry_in) = self.dialler.on_failed(now, addr, code) {
+            let (addr, reason) = (addr.to_owned(), reason.to_owned());
+            self.news.push(News::Failed { addr, code, reason, retry_in });
+        }
+    }
+
+    /// A target's node is linked.
+    fn target_linked(&mut self, addr: &str, link: LinkId, peer: &Rc<str>) {
+        self.dialler.on_linked(addr, link);
+        self.news.push(News::Reached { addr: addr.to_owned(), peer: peer.clone() });
+    }
+
+    // ------------------------------------------------------------------------------------------------------- bytes come in
+
+    /// Handles received bytes as far as they are no frames, and begins to read those that are. What it gives goes back to
+    /// [`end_reading`](Self::end_reading). `None`: there are no frames in them.
+    pub fn begin_reading(&mut self, now: Now, id: LinkId, bytes: &mut &[u8], out: &mut Outbox) -> Option<Reading> {
+        let link = self.table.get_mut(id)?;
+        link.last_heard = now.mono;
+        if !matches!(link.crypt, Crypt::Plain | Crypt::Sealed { .. }) {
+            if let (Crypt::Unknown, Some(first)) = (&link.crypt, bytes.first()) {
+                self.tell_level(now, id, *first, out);
+            }
+            self.drive_handshake(now, id, bytes, out);
+        }
+        let link = self.table.get_mut(id)?;
+        let is_sealed = match link.crypt {
+            Crypt::Plain => false,
+            Crypt::Sealed { .. } => true,
+            Crypt::Unknown | Crypt::Handshake(_) | Crypt::Offloaded | Crypt::Mute => return None,
+        };
+        Some(Reading { decoder: std::mem::take(&mut link.decoder), completed: false, is_sealed })
+    }
+
+    /// Opens the next record of a link that is being read. `None`: there is no whole one. What it gives goes back to
+    /// [`keep_buffer`](Self::keep_buffer).
+    pub fn open_record(&mut self, now: Now, id: LinkId, bytes: &mut &[u8], out: &mut Outbox) -> Option<Vec<u8>> {
+        let link = self.table.get_mut(id).filter(|link| link.hears())?;
+        let session = link.crypt.session()?;
+        let mut plain = std::mem::take(&mut self.opened);
+        match session.open(bytes, &mut plain) {
+            Ok(true) => return Some(plain),
+            Ok(false) => {}
+            Err(_) => {
+                let reason = "what came could not be opened: it was changed on its way, or not sent by the peer";
+                self.close(now, id, LinkCode::BadRecord, reason, out);
+            }
+        }
+        self.opened = plain;
+        None
+    }
+
+    /// Takes back the buffer of an opened record, for the next.
+    pub fn keep_buffer(&mut self, plain: Vec<u8>) {
+        self.opened = plain;
+    }
+
+    /// Ends the reading of a link.
+    pub fn end_reading(&mut self, now: Now, id: LinkId, reading: Reading) {
+        let Some(link) = self.table.get_mut(id) else { return };
+        link.frame_since = match link.frame_since {
+            _ if !reading.decoder.in_frame() && !link.crypt.in_record() => None,
+            Some(since) if !reading.completed => Some(since),
+            _ => Some(now.mono),
+        };
+        link.decoder = reading.decoder;
+        self.table.arm(id);
+    }
+
+    /// Notes the length of a frame that was skimmed.
+    pub fn on_skimmed(&mut self, length: usize, out: &mut Outbox) {
+        self.counters.drop(DropCause::OverLimit);
+        self.log(LogLevel::Info, out, || format!("skimmed a frame of {length} bytes"));
+    }
+
+    /// Closes the link of a peer that has announced a frame over all limits.
+    pub fn on_too_large(&mut self, now: Now, id: LinkId, TooLarge(length): TooLarge, out: &mut Outbox) {
+        let reason = format!("the peer announced a frame of {length} bytes");
+        self.strike(now, id, &reason, out);
+        self.close(now, id, LinkCode::TooLarge, &reason, out);
+    }
+
+    /// Counts a frame that is not of this protocol: the tenth closes the link.
+    pub fn on_malformed(&mut self, now: Now, id: LinkId, out: &mut Outbox) {
+        self.counters.drop(DropCause::Malformed);
+        let Some(link) = self.table.get_mut(id) else { return };
+        link.malformed += 1;
+        if link.malformed > MAX_MALFORMED {
+            let reason = format!("the peer sent {} frames that are not of this protocol", link.malformed);
+            self.strike(now, id, &reason, out);
+            self.close(now, id, LinkCode::Malformed, &reason, out);
+        }
+    }
+
+    /// Notes that a peer behaves as the host of a star-shaped version of the original does.
+    pub fn mark_host(&mut self, id: LinkId) {
+        if let Some(peer) = self.table.get_mut(id).and_then(|link| link.peer.as_mut()) {
+            peer.is_host |= peer.level == 1;
+        }
+    }
+
+    // --------------------------------------------------------------------------------------------------------------- rates
+
+    /// A neighbour says something itself.
+    pub fn on_said(&mut self, now: Now, id: LinkId) {
+        if let (Some(rate), Some(link)) = (self.settings.rate, self.table.get_mut(id)) {
+            link.rates.on_said(now, rate);
+            self.table.arm(id);
+        }
+    }
+
+    /// Whether a message that is not signed, and that a link brings of another author, may go further.
+    pub fn may_pass_unsigned(&mut self, now: Now, id: LinkId) -> bool {
+        let Some(rate) = self.settings.rate else { return true };
+        self.table.get_mut(id).is_some_and(|link| link.rates.may_pass_unsigned(now, rate))
+    }
+
+    /// Whether a link of level 1 has brought so many wrong signatures that none from there is looked at any more.
+    pub fn is_signature_budget_spent(&self, now: Now, id: LinkId) -> bool {
+        let (Some(rate), Some(link)) = (self.settings.rate, self.table.get(id)) else { return false };
+        link.peer.as_ref().is_none_or(|peer| !peer.is_level2()) && link.rates.is_signature_budget_spent(now, rate)
+    }
+
+    /// A link has brought a wrong signature: a strike, unless it is of level 1, where nobody looks.
+    pub fn on_bad_signature(&mut self, now: Now, id: LinkId, why: &str, out: &mut Outbox) {
+        let Some(link) = self.table.get_mut(id) else { return };
+        if link.peer.as_ref().is_some_and(Peer::is_level2) {
+            self.strike(now, id, &format!("it passed on a message that is not to be believed: {why}"), out);
+        } else if let Some(rate) = self.settings.rate {
+            link.rates.pay_for_bad_signature(now, rate);
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------------ bytes go out
+
+    /// Queues a frame for a link. False if it was dropped.
+    pub fn queue(&mut self, now: Now, id: LinkId, bytes: &Bytes, out: &mut Outbox) -> bool {
+        match self.table.push_frame(now, id, bytes, out) {
+            Some(true) => true,
+            None => false,
+            Some(false) => {
+                let name = self.peer(id).map(|peer| peer.username.as_str()).unwrap_or_default();
+                let message = format!("{name} does not read what is sent to it: messages for it are being dropped");
+                self.counters.drop(DropCause::QueueFull);
+                self.news.push(News::Trouble(Trouble::SlowPeer, message));
+                false
+            }
+        }
+    }
+
+    /// Seals what was gathered for links of level 2.
+    pub fn seal_gathered(&mut self, out: &mut Outbox) {
+        self.table.seal_gathered(out);
+    }
+
+    /// Queued bytes were handed to the system.
+    pub fn on_written(&mut self, now: Now, id: LinkId, bytes: usize, out: &mut Outbox) {
+        let Some(link) = self.table.on_written(now, id, bytes) else { return };
+        if link.queue.is_empty() && link.is_leaving() {
+            self.drained(now, id, out);
+        }
+    }
+
+    // ---------------------------------------------------------------------------------------------------------- a link goes
+
+    /// The peer has closed its direction, or the link broke.
+    pub fn on_ended(&mut self, now: Now, id: LinkId, error: Option<String>, out: &mut Outbox) {
+        let Some(link) = self.table.get_mut(id) else { return };
+        link.ended = true;
+        match (link.stage, error) {
+            (Stage::Greeting, error) => {
+                if self.falls_back(id, out) {
+                    return;
+                }
+                let (code, reason) = self.why_no_hello(id);
+                let reason = error.map_or(reason.clone(), |error| format!("{reason} ({error})"));
+                self.close(now, id, code, &reason, out);
+            }
+            (Stage::Leaving { .. }, None) if !link.queue.is_empty() => {}
+            (_, Some(error)) => self.close(now, id, LinkCode::Reset, &format!("the link broke: {error}"), out),
+            (_, None) => self.leave(now, id, false, LinkCode::Closed, "the peer closed the link", out),
+        }
+    }
+
+    /// Does what is due.
+    pub fn on_time(&mut self, now: Now, out: &mut Outbox) {
+        let (due, since) = self.table.due(now);
+        let still = since.map_or(Duration::ZERO, |since| now.mono.duration_since(since));
+        if still >= STANDSTILL {
+            self.table.forgive(now, still + STANDSTILL_GRACE);
+        }
+        for id in due {
+            self.link_due(now, id, out);
+            self.table.arm(id);
+        }
+        for (addr, state) in self.dialler.due(now) {
+            match state {
+                dial::State::Idle(_) => self.dial(now, &addr, out),
+                dial::State::Dialling(dial, _) => {
+                    self.dialler.take_dial(dial);
+                    self.target_failed(now, &addr, LinkCode::Timeout, "no answer in 10 s");
+                }
+                dial::State::Greeting(link, _) => {
+                    self.close(now, link, LinkCode::Timeout, "no hello in 10 s: is it a node?", out);
+                }
+                _ => {}
+            }
+            self.dialler.rearm(&addr);
+        }
+    }
+
+    fn link_due(&mut self, now: Now, id: LinkId, out: &mut Outbox) {
+        let Some(link) = self.table.get_mut(id) else { return };
+        let past = |at: Instant| at <= now.mono;
+        match link.stage {
+            Stage::Greeting if past(link.since + FIRST_FRAME_TIME) => {
+                let reason = "no hello in time: is it a node of this network?";
+                return self.close(now, id, LinkCode::Timeout, reason, out);
+            }
+            Stage::Waiting if past(link.since + SETTLE_TIME) => {
+                return self.leave(now, id, true, LinkCode::Duplicate, "another link to it is in use", out);
+            }
+            Stage::Leaving { until, .. } if past(until) => {
+                return self.close(now, id, LinkCode::Closed, "closed", out);
+            }
+            Stage::Up if link.next_ping.is_some() && past(link.last_heard + DEAD_AFTER) => {
+                let reason = format!("nothing was heard from it for {} s", DEAD_AFTER.as_secs());
+                return self.close(now, id, LinkCode::Dead, &reason, out);
+            }
+            _ => {}
+        }
+        if link.frame_since.is_some_and(|since| past(since + FRAME_TIME)) {
+            return self.close(now, id, LinkCode::Stalled, "a frame was begun and not finished in time", out);
+        }
+        if link.queue.check_full(now) {
+            return self.close(now, id, LinkCode::Slow, "it did not read what was sent to it", out);
+        }
+        if link.next_ping.is_some_and(past) {
+            self.ping(now, id, out);
+        }
+    }
+
+    /// Closes a link in good order: hands over what is queued, closes our direction, reads to the end.
+    pub fn leave(&mut self, now: Now, id: LinkId, hears: bool, code: LinkCode, reason: &str, out: &mut Outbox) {
+        let Some(link) = self.table.get_mut(id) else { return };
+        let stage = link.stage;
+        if !link.is_leaving() {
+            let time = self.ending.as_ref().map_or(CLOSE_TIME, |ending| ending.time);
+            link.stage = Stage::Leaving { until: now.mono + time, hears };
+            self.table.give_up(id);
+            self.table.arm(id);
+            self.lost(now, id, stage, code, reason, out);
+        }
+        if self.table.get(id).is_some_and(|link| link.queue.is_empty()) {
+            self.drained(now, id, out);
+        }
+    }
+
+    /// A leaving link has handed over everything.
+    fn drained(&mut self, now: Now, id: LinkId, out: &mut Outbox) {
+        if self.table.get(id).is_some_and(|link| link.ended) {
+            return self.close(now, id, LinkCode::Closed, "closed", out);
+        }
+        out.push(Output::HalfClose(id));
+    }
+
+    /// Closes a link now.
+    pub fn close(&mut self, now: Now, id: LinkId, code: LinkCode, reason: &str, out: &mut Outbox) {
+        let Some(link) = self.table.get_mut(id) else { return };
+        let stage = link.stage;
+        link.stage = Stage::Leaving { until: now.mono, hears: false };
+        if let Some(ending) = &mut self.ending {
+            ending.undelivered += link.queue.held().0 as u64;
+        }
+        self.lost(now, id, stage, code, reason, out);
+        self.table.remove(id, out);
+    }
+
+    /// Follows up the end of a link's use, at whatever stage it was.
+    fn lost(&mut self, now: Now, id: LinkId, stage: Stage, code: LinkCode, reason: &str, out: &mut Outbox) {
+        let Some(link) = self.table.get(id) else { return };
+        self.log(LogLevel::Info, out, || format!("link with {}: {reason}", link.addr));
+        match stage {
+            Stage::Greeting => {
+                if let Some(target) = link.target.clone() {
+                    self.target_failed(now, &target, code, reason);
+                }
+            }
+            Stage::Waiting | Stage::Leaving { .. } => {}
+            Stage::Up => self.neighbour_lost(now, id, code, reason, out),
+        }
+    }
+
+    fn neighbour_lost(&mut self, now: Now, id: LinkId, code: LinkCode, reason: &str, out: &mut Outbox) {
+        let Some(peer) = self.peer(id).map(|peer| peer.id.clone()) else { return };
+        self.neighbours.remove(&peer);
+        let next = self.table.iter().find(|(_, link)| link.is_second_of(&peer)).map(|(id, _)| id);
+        if let Some(next) = next {
+            return self.promote(now, id, next, out);
+        }
+        let lasted = self.table.get(id).map_or(Duration::ZERO, |link| now.mono.duration_since(link.since));
+        let retry_in = self.dialler.on_lost(now, id, lasted);
+        if self.ending.is_none() {
+            let username = self.peer(id).map(|peer| peer.username.clone()).unwrap_or_default();
+            self.news.push(News::Down { peer, username, code, reason: reason.to_owned(), retry_in });
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------- strikes and blocks
+
+    /// Counts a strike: the peer at the other end of a link has done what no honest node does. The third time closes the link,
+    /// with all others of that address.
+    pub fn strike(&mut self, now: Now, id: LinkId, why: &str, out: &mut Outbox) {
+        let Some(addr) = self.table.get(id).map(|link| link.addr) else { return };
+        self.counters.strikes += 1;
+        self.log(LogLevel::Warn, out, || format!("a strike against {addr}: {why}"));
+        match self.offenders.strike(now.mono, id, addr.ip()) {
+            Strike::Counted => {}
+            Strike::Close => self.close(now, id, LinkCode::Banned, &format!("its third strike: {why}"), out),
+            Strike::Ban => {
+                self.counters.bans += 1;
+                let net = abuse::net(addr.ip());
+                for id in self.table.ids(|link| abuse::net(link.addr.ip()) == net) {
+                    self.close(now, id, LinkCode::Banned, &format!("its address is banned: {why}"), out);
+                }
+                let minutes = crate::wire::limits::BAN_TIME.as_secs() / 60;
+                let message = format!(
+                    "{} is banned for {minutes} minutes: {why}; {{\"cmd\":\"blocks\"}} lists all bans",
+                    addr.ip()
+                );
+                self.news.push(News::Trouble(Trouble::Banned, message));
+            }
+        }
+    }
+
+    /// Blocks a party, and closes the links that it leaves no room for. Gives its row, and how many were closed.
+    pub fn block(&mut self, now: Now, blocked: &Blocked, for_ms: Option<u64>, out: &mut Outbox) -> (Row, usize) {
+        let row = self.blocks.add(now, blocked, for_ms);
+        let is = |link: &Link| match blocked {
+            Blocked::Peer(id) => link.peer.as_ref().is_some_and(|peer| blocks::one_form(&peer.id) == *id),
+            Blocked::Addr(ip) => link.addr.ip().to_canonical() == *ip,
+            Blocked::Author(_) => false,
+        };
+        let links = self.table.ids(|link| is(link) && !link.is_leaving());
+        self.dialler.block(&links);
+        for &id in &links {
+            self.close(now, id, LinkCode::Blocked, "a command has blocked it", out);
+        }
+        (row, links.len())
+    }
+
+    /// Lifts a block, and dials what it kept from being dialled: those that another block is for find out. False: there was none.
+    pub fn lift_block(&mut self, now: Now, blocked: &Blocked, out: &mut Outbox) -> bool {
+        if !self.blocks.lift(blocked) {
+            return false;
+        }
+        for addr in self.dialler.unblock(now) {
+            self.dial(now, &addr, out);
+        }
+        true
+    }
+
+    /// Ends the ban of an address, if it has one.
+    pub fn lift_ban(&mut self, now: Now, ip: IpAddr) -> bool {
+        self.offenders.lift_ban(now.mono, ip)
+    }
+
+    // ------------------------------------------------------------------------------------------------------------- the end
+
+    /// Starts to end: nothing is dialled or accepted any more, links hand over what is queued, for so long at most.
+    pub fn end(&mut self, now: Now, time: Duration, out: &mut Outbox) {
+        self.ending = Some(Ending { time, undelivered: 0 });
+        self.dialler.clear();
+        let links: Vec<(LinkId, Stage)> = self.table.iter().map(|(id, link)| (id, link.stage)).collect();
+        for (id, stage) in links {
+            let reason = "this node is ending";
+            match stage {
+                Stage::Greeting | Stage::Waiting => self.close(now, id, LinkCode::Closed, reason, out),
+                Stage::Up => self.leave(now, id, false, LinkCode::Closed, reason, out),
+                Stage::Leaving { .. } => {}
+            }
+        }
+    }
+
+    /// Closes all that are left.
+    pub fn close_all(&mut self, now: Now, out: &mut Outbox) {
+        for id in self.table.ids(|_| true) {
+            self.close(now, id, LinkCode::Closed, "this node has ended", out);
+        }
+    }
+
+    /// Frames that links did not take before the end.
+    pub fn undelivered(&self) -> u64 {
+        self.ending.as_ref().map_or(0, |ending| ending.undelivered)
+    }
+
+    fn log(&self, level: LogLevel, out: &mut Outbox, line: impl FnOnce() -> String) {
+        out.log(self.settings.log, level, line);
+    }
+}
