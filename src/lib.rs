@@ -16,7 +16,8 @@
 //! - [`sim`]: many nodes on a virtual network and a virtual clock
 //! - [`options`], [`program`]: the command line, and the program around the node
 //! - [`compare`]: two recordings beside each other, in figures and as pictures
-//! - [`lab`]: one talker and one listener over a virtual line, for who compares settings
+//! - [`mod@line`]: pure: a virtual line for datagrams, with loss, delay and jitter; for tests
+//! - [`lab`]: one talker and one listener over such a line, to compare settings
 //!
 //! Nothing in `wire`, `gossip`, `voice`, `api` and `node` reads a clock, draws a random number or does I/O.
 
@@ -28,6 +29,7 @@ pub mod driver;
 pub mod gossip;
 pub mod lab;
 pub mod link;
+pub mod line;
 pub mod node;
 pub mod options;
 pub mod outbox;

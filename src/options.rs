@@ -146,7 +146,7 @@ pub struct Options {
     /// length of a loss), delay=MS, reorder=PERCENT, duplicate=PERCENT and jitter= uniform:MS, normal:MS, wifi or
     /// storm:FROM-TO (in seconds), separated by commas
     #[argh(option, arg_name = "line")]
-    pub line: Option<crate::sim::line::Settings>,
+    pub line: Option<crate::line::Settings>,
 
     /// print the version
     #[argh(switch, short = 'V')]

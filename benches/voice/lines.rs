@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use p2p_chat::lab::call::{Heard, HeardFrame, Setup, talk};
-use p2p_chat::sim::line::Settings;
+use p2p_chat::line::Settings;
 use p2p_chat::voice::Codec;
 
 use crate::speech::{Speech, progress};

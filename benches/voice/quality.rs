@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use p2p_chat::audio::wav::Writer;
 use p2p_chat::lab::call::{Setup, talk};
-use p2p_chat::sim::line::Settings;
+use p2p_chat::line::Settings;
 use p2p_chat::voice::Codec;
 
 use crate::speech::{Speech, folder, progress};

@@ -6,47 +6,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::{Map, Value};
 
-use super::command::CommandId;
-use super::event::EventKind;
+use super::id::CommandId;
+use super::kind::EventKind;
+pub use super::name::{MAX_NAME, Name};
 pub use crate::wire::room_key::Scheme;
 
-/// The longest name of a user, a room or an id, in bytes.
-pub const MAX_NAME: usize = 64;
 /// The longest text of a message, in bytes.
 pub const MAX_TEXT: usize = 64 << 10;
 /// The longest `meta` of a message, in bytes of compact JSON.
 pub const MAX_META: usize = 1 << 10;
 /// The longest wait that a command may ask for, in milliseconds: a day.
 pub const MAX_TIMEOUT_MS: u64 = 86_400_000;
-
-/// A name of a user or a room: 1 to 64 bytes of UTF-8.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String")]
-#[schemars(extend("minLength" = 1, "maxLength" = 64))]
-pub struct Name(String);
-
-impl TryFrom<String> for Name {
-    type Error = String;
-    fn try_from(name: String) -> Result<Self, String> {
-        match name.len() {
-            1..=MAX_NAME => Ok(Self(name)),
-            n => Err(format!("a name has 1 to {MAX_NAME} bytes, this one has {n}")),
-        }
-    }
-}
-
-impl std::ops::Deref for Name {
-    type Target = str;
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<Name> for String {
-    fn from(name: Name) -> Self {
-        name.0
-    }
-}
 
 /// `connect`: dials a peer, and keeps dialling it whenever the link is lost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -5,13 +5,13 @@
 
 use std::fmt;
 
-use schemars::JsonSchema;
 use serde::de::{self, DeserializeOwned, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::arguments::*;
 use super::error::{ApiError, ErrorCode};
+use super::id::CommandId;
 use super::result;
 
 /// The longest line of input or output, in bytes, its newline left out.
@@ -94,27 +94,6 @@ fn flag(name: &str, value: Option<Value>) -> Result<bool, ApiError> {
         None => Ok(false),
         Some(Value::Bool(value)) => Ok(value),
         Some(_) => Err(ApiError::new(ErrorCode::BadType, format!("`{name}` must be true or false"))),
-    }
-}
-
-/// The caller's mark of a command: a string of at most 64 bytes, or a number.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum CommandId {
-    /// A number, echoed as it was given if it fits 64 bits.
-    Number(serde_json::Number),
-    /// A string.
-    Text(String),
-}
-
-impl CommandId {
-    fn read(value: Value) -> Result<Self, ApiError> {
-        match value {
-            Value::Number(n) => Ok(Self::Number(n)),
-            Value::String(s) if s.len() <= MAX_NAME => Ok(Self::Text(s)),
-            Value::String(_) => Err(ApiError::new(ErrorCode::BadValue, "`id` is longer than 64 bytes")),
-            _ => Err(ApiError::new(ErrorCode::BadType, "`id` must be a string or a number")),
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::command::{COMMANDS, CommandInfo};
 use super::error::{ApiError, ErrorCode};
-use super::event::EventKind;
+use super::kind::EventKind;
 use super::result::{ArgumentHelp, CommandHelp, EventHelp, Help};
 
 /// The help of one command, or of all of them and the events.

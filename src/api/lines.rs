@@ -1,7 +1,7 @@
 //! A stream of input to lines, and each of them to a [`Request`], wherever the stream is cut.
 
-use super::command::MAX_LINE;
-use super::{ErrorCode, Request};
+use super::command::{MAX_LINE, Request};
+use super::error::ErrorCode;
 
 /// Cuts input into lines.
 #[derive(Debug, Default)]

@@ -4,26 +4,34 @@
 //! protocol's only definition: they parse the input, print the output, and make the JSON Schema that
 //! `p2p-chat schema` prints, so that none of the three can drift from the others.
 //!
+//! Each file imports only from those above it:
+//!
+//! - [`error`]: how a node refuses; [`name`]: names of users and rooms; [`id`]: a caller's mark; [`kind`]: the kinds of events
+//! - [`arguments`] of commands, [`event`]s, [`result`]s of commands
 //! - [`command`]: a line of input to a [`Request`], with an error code for everything that can be wrong with it;
-//!   [`arguments`]: what may stand in it; [`lines`]: the stream of input to such lines
-//! - [`event`]: what the node says, [`result`]: what it answers, [`error`]: how it refuses
-//! - [`mod@line`]: the one way JSON becomes output (terminal controls escaped)
+//!   [`lines`]: the stream of input to such lines
 //! - [`schema`], [`help`]: the protocol described by itself
+//! - [`mod@line`], alone: the one way JSON becomes output (terminal controls escaped)
 
 pub mod arguments;
 pub mod command;
 pub mod error;
 pub mod event;
 pub mod help;
+pub mod id;
+pub mod kind;
 pub mod line;
 pub mod lines;
+pub mod name;
 pub mod result;
 pub mod schema;
 
-pub use arguments::Name;
-pub use command::{Command, CommandId, Request};
+pub use command::{Command, Request};
 pub use error::{ApiError, ErrorCode};
-pub use event::{Event, EventKind};
+pub use event::Event;
+pub use id::CommandId;
+pub use kind::EventKind;
+pub use name::Name;
 
 /// The version of the line protocol, in `ready`. Version 1 only ever adds.
 pub const PROTOCOL: u32 = 1;

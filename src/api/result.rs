@@ -6,8 +6,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::arguments::Scheme;
-use super::event::{Direction, DropCause, EventKind, Limits};
+use super::event::{Direction, DropCause, Limits};
+use super::kind::EventKind;
+use crate::wire::room_key::Scheme;
 
 /// Of `connect`.
 #[derive(Debug, Serialize, JsonSchema)]

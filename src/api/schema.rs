@@ -5,9 +5,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::PROTOCOL;
-use super::command::{COMMANDS, CommandId};
+use super::command::{COMMANDS, CommandInfo};
 use super::error::ApiError;
-use super::event::{self, EventKind};
+use super::event;
+use super::id::CommandId;
+use super::kind::EventKind;
 
 /// The whole protocol: `$defs.Command` is a line of input, `$defs.Line` a line of output; a document is valid if it is
 /// either. Each command and each event carries an example.
@@ -32,7 +34,7 @@ pub fn schema(strict: bool) -> Value {
 }
 
 /// The arguments' schema of a command, with what every command may have beside them.
-fn command(info: &super::command::CommandInfo, schemas: &mut SchemaGenerator) -> Value {
+fn command(info: &CommandInfo, schemas: &mut SchemaGenerator) -> Value {
     let (arguments, _) = (info.schemas)(schemas);
     json!({
         "description": info.summary,

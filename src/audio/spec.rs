@@ -139,6 +139,26 @@ impl fmt::Display for SpeakerSpec {
     }
 }
 
+/// A microphone and a speaker that are to be opened.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The microphone.
+    pub mic: MicSpec,
+    /// The speaker.
+    pub speaker: SpeakerSpec,
+    /// How much too fast the clocks of what is no device run, in millionths. For tests.
+    pub clock_ppm: f64,
+}
+
+/// Sound devices, by name, and whether each is the system's default.
+#[derive(Debug, Default, Clone)]
+pub struct Devices {
+    /// Microphones.
+    pub inputs: Vec<(String, bool)>,
+    /// Speakers.
+    pub outputs: Vec<(String, bool)>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

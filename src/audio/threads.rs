@@ -4,10 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread;
-use std::time::Duration;
 
-use super::clock::{Clock, now};
-use super::{Config, Event, MicSpec, Shared, SpeakerSpec, Warning, wav};
+use super::clock::Clock;
+use super::event::{Event, Warning};
+use super::shared::{MAX_ASKED, Shared, ask};
+use super::spec::{Config, MicSpec, SpeakerSpec};
+use super::wav;
 use crate::voice::{CHUNK, CHUNK_TIME, Chunk, FRAME, FRAME_TIME, Frame, RATE};
 
 /// The peak of a tone: 12 dB below full scale.
@@ -15,13 +17,6 @@ const TONE_PEAK: f64 = 8231.0;
 /// Frames of silence before a file begins: 0.5 s, in which the others learn that this node is in voice, and it where they are.
 /// Without it the first syllables would go to nobody. A guess, above a few round trips.
 const LEAD_IN: u32 = 25;
-/// How long an answer to `PlaybackDue` is waited for. A loop that is busy for a while costs nothing: files and pipes make
-/// it good, devices play silence by themselves. A guess, above any such while.
-const ANSWER_TIME: Duration = Duration::from_millis(200);
-
-/// Chunks that are asked for at once, at most: 160 ms. Fewer than the queue of events holds.
-pub const MAX_ASKED: usize = 32;
-
 /// A microphone that is open.
 pub enum Mic {
     None,
@@ -343,25 +338,6 @@ fn discard(shared: &Shared, ppm: f64, to_play: &Receiver<Chunk>) {
                 (0..FRAME / CHUNK).for_each(|_| _ = shared.tell(Event::PlaybackDue));
             }
         }
-    }
-}
-
-/// Asks for chunks, [`MAX_ASKED`] at most, and hands them on. Silence, for those that do not come in time. All are asked for at
-/// once: so a loop that comes round rarely is kept up with.
-pub fn ask(shared: &Shared, to_play: &Receiver<Chunk>, chunks: usize, mut take: impl FnMut(&Chunk)) {
-    // Answers that came too late are of no use any more.
-    while to_play.try_recv().is_ok() {}
-    let chunks = chunks.min(MAX_ASKED);
-    let asked = (0..chunks).take_while(|_| shared.tell(Event::PlaybackDue)).count();
-    let until = now() + ANSWER_TIME;
-    for n in 0..chunks {
-        let answer = || to_play.recv_timeout(until.saturating_duration_since(now())).ok();
-        let chunk = if n < asked { answer() } else { None };
-        // What comes at the end only wakes it up.
-        if shared.stops() {
-            return;
-        }
-        take(&chunk.unwrap_or([0; CHUNK]));
     }
 }
 

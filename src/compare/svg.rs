@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Pair, axis_step, envelopes, round};
+use super::pair::{Pair, axis_step, envelopes, round};
 use crate::api::line::printable;
 
 /// Pixels: the picture's width, and what is left free of it on the left and on the right.

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use super::{Pair, axis_step, envelopes};
+use super::pair::{Pair, axis_step, envelopes, round};
 
 /// Characters before each line.
 const MARGIN: &str = "   ";
@@ -119,7 +119,7 @@ fn axis(pair: &Pair, missing: &[bool]) -> Vec<char> {
     for n in 0_u32.. {
         let at = f64::from(n) * step;
         let column = (at / pair.seconds().max(1e-9) * COLUMNS as f64) as usize;
-        let label = if n == 0 { "0 s".to_owned() } else { format!("{}", super::round(at, 10.0)) };
+        let label = if n == 0 { "0 s".to_owned() } else { format!("{}", round(at, 10.0)) };
         if column + label.len() > COLUMNS {
             break;
         }

@@ -1,7 +1,7 @@
-//! A bad line before the socket, for tests: what `--line` asks for.
+//! A bad line before the socket, for tests: the option `--line`.
 //!
-//! What comes in goes through the simulator's [`Line`], one for each sender, which loses it or says when it is to be handed
-//! on. So the real program shows what it makes of a bad network, whoever is at the other end.
+//! Incoming datagrams go through a virtual [`Line`], one for each sender, which loses them or says when they are to be handed
+//! on. So the real program shows how it copes with a bad network, whoever is at the other end.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::sim::line::{Line, Settings};
+use crate::line::{Line, Settings};
 
 /// Senders that have a line; beyond that the first ones begin anew: as many as a room has members.
 const MAX_LINES: usize = 64;

@@ -84,7 +84,7 @@ pub struct ForTests {
     /// How much too fast the clocks of files and of no devices run, in millionths.
     pub clock_ppm: f64,
     /// What becomes of datagrams on their way to us.
-    pub line: Option<crate::sim::line::Settings>,
+    pub line: Option<crate::line::Settings>,
 }
 
 /// Everything the tasks share. They run on one thread, and none holds a borrow while it waits.

@@ -11,7 +11,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
-use crate::sim::line::{Line, Settings};
+use crate::line::{Line, Settings};
 use crate::voice::codec::CodecError;
 use crate::voice::mixer::Mixer;
 use crate::voice::redundancy::{Chooser, Redundancy};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use argh::FromArgs;
 
 use super::call::Setup;
-use crate::sim::line::{Jitter, Settings};
+use crate::line::{Jitter, Settings};
 use crate::voice::Codec;
 use crate::voice::redundancy::Redundancy;
 

@@ -1,7 +1,7 @@
 //! The pure pipeline on virtual lines: what comes out beside what went in.
 
 use super::*;
-use crate::sim::line::Settings;
+use crate::line::Settings;
 use crate::voice::compare::{Comparison, compare, level_db};
 use crate::voice::redundancy::Redundancy;
 use crate::voice::testing::sample;

@@ -25,7 +25,6 @@ use crate::wire::room_key::{RoomKey, Scheme};
 pub mod author;
 mod check;
 mod config;
-pub mod line;
 mod peer;
 mod state;
 #[cfg(test)]

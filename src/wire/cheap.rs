@@ -1,9 +1,9 @@
-//! What stands in for X25519 and Ed25519 where a fuzzer makes nodes and links by the thousand, and only there (`--cfg fuzzing`):
-//! hashes of the same shape, that cost a hundredth and prove nothing.
+//! Hashes in place of X25519 and Ed25519, for a fuzzer that makes nodes and links by the thousand, and only there (`--cfg fuzzing`):
+//! they have the same shape, cost a hundredth and prove nothing.
 
 use sha2::{Digest, Sha256};
 
-use super::signature::Claim;
+use super::claim::Claim;
 
 /// A hash of parts.
 fn hash(parts: &[&[u8]]) -> [u8; 32] {

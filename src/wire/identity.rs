@@ -13,12 +13,9 @@ use uuid::Uuid;
 
 #[cfg(fuzzing)]
 use super::cheap::SigningKey;
-use super::signature::{self, Claim};
-
-/// Bytes of a secret or a public key.
-pub const KEY: usize = 32;
-/// Bytes of a signature.
-pub const SIGNATURE: usize = 64;
+use super::claim::Claim;
+pub use super::claim::{KEY, SIGNATURE};
+use super::signature;
 
 /// What a node id is the hash of, before the key.
 const NODE_ID: &[u8] = b"p2p-chat node id 1";

@@ -15,6 +15,7 @@
 pub mod canonical;
 #[cfg(fuzzing)]
 mod cheap;
+mod claim;
 pub mod control;
 pub mod datagram;
 pub mod frame;

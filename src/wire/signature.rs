@@ -11,18 +11,7 @@
 //! choose them to fit; thus no source of randomness is needed. A sum that does not hold is halved until it is known which does not.
 //! With 32 signatures of one author that takes a third of the time of looking at each, with 32 authors a half.
 
-use super::identity::{KEY, SIGNATURE};
-
-/// A signature that is to be looked at.
-#[derive(Debug, Clone, Copy)]
-pub struct Claim<'a> {
-    /// Who is said to have signed.
-    pub public: &'a [u8; KEY],
-    /// What.
-    pub message: &'a [u8],
-    /// The signature.
-    pub signature: &'a [u8; SIGNATURE],
-}
+pub use super::claim::Claim;
 
 /// Whether a signature is by the holder of a public key. Keys of small order, with which one signature could fit many
 /// messages, are refused.
@@ -45,8 +34,7 @@ mod curve {
     use rand_chacha::rand_core::{Rng, SeedableRng};
     use sha2::{Digest, Sha512};
 
-    use super::Claim;
-    use crate::wire::identity::KEY;
+    use crate::wire::claim::{Claim, KEY};
 
     /// One equation: S·B = R + k·A.
     struct Equation<'a> {

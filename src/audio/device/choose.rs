@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use cpal::traits::{DeviceTrait, HostTrait};
 use cpal::{BufferSize, HostId, SampleFormat, StreamConfig, SupportedBufferSize};
 
-use super::super::Devices;
-use super::super::clock::now;
+use crate::audio::clock::now;
+use crate::audio::spec::Devices;
 
 /// What a device is asked to give or take at once, in parts of a second: 5 ms, a quarter of a frame of ours. Each
 /// millisecond here is three from mouth to ear: a sound server keeps two periods, the ring one.

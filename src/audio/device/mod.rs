@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use rtrb::{Consumer, Producer};
 
 use super::clock::{Clock, now};
+use super::event::{Event, Warning};
 use super::resample::{self, Stream as Resampler};
-use super::{Event, Shared, Warning, threads};
+use super::shared::{Shared, ask};
 use crate::voice::{CHUNK, CHUNK_TIME, Chunk, FRAME, Frame, RATE};
 
 mod choose;
@@ -139,7 +140,7 @@ pub fn play(choice: &Choice, shared: &Arc<Shared>, to_play: &Receiver<Chunk>) {
         }
         match clock.until_next() {
             Some(wait) => thread::park_timeout(wait),
-            None => threads::ask(shared, to_play, 1, |_| {}),
+            None => ask(shared, to_play, 1, |_| {}),
         }
     }
 }
@@ -161,7 +162,7 @@ fn play_stream(mut running: Running, mut into: Producer<f32>, shared: &Shared, t
             continue;
         }
         let missing = wanted.saturating_sub(capacity - into.slots());
-        threads::ask(shared, to_play, missing.div_ceil(chunk), |samples| {
+        ask(shared, to_play, missing.div_ceil(chunk), |samples| {
             resampler.push(&samples.map(resample::to_f32), |out| {
                 pace.add(out.len());
                 let _ = into.push_partial_slice(out);

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::{Refused, private, sync_folder};
+use super::files::{Refused, private, sync_folder};
 use crate::api::event::FatalCode;
 use crate::wire::identity::KEY;
 

@@ -21,7 +21,8 @@ use redb::{
     WriteTransaction,
 };
 
-use super::{Folder, Refused, private, same, sync_folder};
+use super::files::{Refused, private, same, sync_folder};
+use super::folder::Folder;
 use crate::api::event::{FatalCode, WarningCode};
 use crate::node::{State, Table};
 
@@ -117,7 +118,7 @@ impl Store {
     }
 
     fn path(&self) -> PathBuf {
-        self.folder.path.join(NAME)
+        self.folder.file(NAME)
     }
 
     fn write(&mut self, changes: &[Change]) -> Result<(), String> {

@@ -3,12 +3,14 @@
 #![allow(clippy::disallowed_methods, reason = "a test's folder has a name of its own")]
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use redb::{Database, TableDefinition};
 
 use super::store::Change;
 use super::*;
+use crate::api::event::FatalCode;
 use crate::node::Table;
 
 /// A path in a folder of the test's own.

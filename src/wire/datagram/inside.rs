@@ -13,8 +13,8 @@
 //! `number` counts the packets of voice alone, and so tells what was lost; the datagram's own counter counts all, whomever they go
 //! to. An echo is shorter than what it answers: nobody is hit harder by way of this node than by whoever sends.
 
+use super::common::{ID, Malformed, cut};
 use super::sealed::OVERHEAD;
-use super::{ID, Malformed, cut};
 use crate::voice::{Codec, MAX_PAYLOAD, MAX_REPEATS, Packet, Repeat, Report};
 
 /// In the codec: this is no talkspurt.

@@ -3,16 +3,16 @@
 //! - [`original`]: level 1: the original's, told by a first byte from 0x20 on, which is that of a room's name
 //! - [`sealed`]: level 2: ours, all of one sealed form; [`inside`]: what is in it
 
+mod common;
 pub mod inside;
 pub mod original;
 pub mod sealed;
 
+pub use common::{ID, Malformed, cut};
 pub use inside::Inside;
 pub use original::Original;
 pub use sealed::{Sealed, Sealer};
 
-/// Bytes of the node id, in both levels.
-pub const ID: usize = 36;
 /// First bytes from here on are level 1.
 const LEVEL_1_FROM: u8 = 0x20;
 
@@ -25,10 +25,6 @@ pub enum Datagram<'a> {
     Sealed(Sealed<'a>),
 }
 
-/// A datagram that makes no sense.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Malformed;
-
 impl<'a> Datagram<'a> {
     /// Reads a datagram.
     ///
@@ -40,13 +36,4 @@ impl<'a> Datagram<'a> {
             _ => Sealed::parse(bytes).map(Self::Sealed).ok_or(Malformed),
         }
     }
-}
-
-/// A name as level 1's header has it: cut to `N` bytes, zero-padded.
-pub fn cut<const N: usize>(name: &str) -> [u8; N] {
-    let mut bytes = [0; N];
-    for (to, from) in bytes.iter_mut().zip(name.bytes()) {
-        *to = from;
-    }
-    bytes
 }

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::ID;
+use super::common::ID;
 use crate::voice::{FRAME, Frame};
 use crate::wire::room_key::TAG;
 use crate::wire::room_key::original::{Key, NONCE};

@@ -12,9 +12,12 @@ use snow::types::{Cipher, Dh, Hash, Random};
 #[cfg(not(fuzzing))]
 use x25519_dalek::{PublicKey, StaticSecret};
 
-use super::{KEY, TAG};
 #[cfg(fuzzing)]
 use crate::wire::cheap::{PublicKey, StaticSecret};
+use crate::wire::identity::KEY;
+
+/// An authentication tag, in bytes. RFC 8439.
+pub const TAG: usize = 16;
 
 /// Gives a handshake its parts. The seed becomes the secret of its ephemeral key.
 pub struct Parts(pub [u8; KEY]);

@@ -35,6 +35,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+use crypto::TAG;
 pub use session::{BadRecord, MAX_PLAIN, OVERHEAD, Session};
 
 /// What begins a link of level 2. As a length it would be 2.5 GB.
@@ -43,8 +44,6 @@ pub const MAGIC: [u8; 4] = *b"\x96p2p";
 pub const VERSION: u8 = 1;
 /// The magic and the version.
 const OPENING: [u8; 5] = [0x96, b'p', b'2', b'p', VERSION];
-/// An authentication tag, in bytes. RFC 8439.
-const TAG: usize = 16;
 /// A proof, in bytes.
 const PROOF: usize = KEY + SIGNATURE;
 /// The messages of the handshake, in bytes: `e` (with a network's key its empty payload has a tag),

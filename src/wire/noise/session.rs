@@ -2,7 +2,7 @@
 
 use snow::TransportState;
 
-use super::TAG;
+use super::crypto::TAG;
 
 /// What a record has beside its content, in bytes: its length and a tag.
 pub const OVERHEAD: usize = LENGTH + TAG;

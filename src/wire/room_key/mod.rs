@@ -1,4 +1,4 @@
-//! Rooms with a key: what is said in them can be read by who has the passphrase.
+//! Rooms with a key: only those who have the passphrase can read the messages in them.
 //!
 //! There are two schemes, and a room uses one of them at a time: a text that is sealed with both would be as weak as the weaker.
 //!
@@ -10,19 +10,16 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::signed::Place;
-
+mod bound;
 pub mod original;
 pub mod strong;
 
-/// Random bytes that sealing takes: never from a seed, never twice.
-pub const NONCE: usize = strong::NONCE;
+pub use bound::{Bound, NONCE, Purpose, TAG};
+
 /// The longest seal of so many bytes: base64 of nonce, ciphertext and tag, in characters.
 pub const fn sealed_len(plain: usize) -> usize {
     (NONCE + plain + TAG).div_ceil(3) * 4
 }
-/// Bytes of a tag, in both schemes.
-pub const TAG: usize = 16;
 
 /// How a room's text is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -32,30 +29,6 @@ pub enum Scheme {
     Original,
     /// The strongest: XChaCha20-Poly1305 under keys from Argon2id, bound to author, room and the message's place.
     Argon2id,
-}
-
-/// What is sealed, and whose it is. The strong scheme opens nothing that was sealed as something else.
-#[derive(Debug, Clone, Copy)]
-pub struct Bound<'a> {
-    /// What it is.
-    pub purpose: Purpose,
-    /// The author's node id.
-    pub author: &'a str,
-    /// The room.
-    pub room: &'a str,
-    /// The place of the signed message that it stands in.
-    pub place: Place,
-}
-
-/// What is sealed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// The text of a message.
-    Text,
-    /// Its `meta`.
-    Meta,
-    /// The key of a session of voice.
-    Voice,
 }
 
 /// A room's key.
@@ -125,7 +98,7 @@ impl RoomKey {
         }
     }
 
-    /// Whether nothing of level 1 can be understood by who has this key, nor the other way round.
+    /// Whether holders of this key understand nothing of level 1, nor the other way round.
     pub const fn is_strong(&self) -> bool {
         matches!(self, Self::Strong(_))
     }

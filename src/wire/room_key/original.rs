@@ -11,12 +11,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::Sha256;
 
-use super::TAG;
+use super::bound::{self, TAG};
 
 /// Rounds of PBKDF2. Fixed by the original.
 const ROUNDS: u32 = 100_000;
 /// Bytes of a nonce.
 pub const NONCE: usize = 12;
+
 /// A room's key.
 #[derive(Clone)]
 pub struct Key(Aes256Gcm);
@@ -61,7 +62,7 @@ impl Key {
 }
 
 /// A nonce of this scheme from random bytes.
-pub fn nonce_of(random: &[u8; super::NONCE]) -> [u8; NONCE] {
+pub fn nonce_of(random: &[u8; bound::NONCE]) -> [u8; NONCE] {
     random.first_chunk().copied().unwrap_or_default()
 }
 

@@ -16,10 +16,7 @@ use chacha20poly1305::{KeyInit, XChaCha20Poly1305};
 use hkdf::Hkdf;
 use sha2::{Digest, Sha256};
 
-use super::{Bound, Purpose, TAG};
-
-/// Bytes of a nonce: so many that random ones never meet.
-pub const NONCE: usize = 24;
+use super::bound::{Bound, NONCE, Purpose, TAG};
 
 /// What all keys and seals of this scheme begin with.
 const DOMAIN: &[u8] = b"p2p-chat room key 1";

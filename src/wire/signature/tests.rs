@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use sha2::{Digest, Sha512};
 
 use super::*;
-use crate::wire::identity::Identity;
+use crate::wire::identity::{Identity, KEY, SIGNATURE};
 
 struct Signed {
     public: [u8; KEY],
