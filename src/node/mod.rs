@@ -27,10 +27,10 @@ use std::time::{Duration, Instant};
 use crate::api::event::{ByeReason, Direction, LinkCode};
 use crate::api::result::Counters;
 use crate::api::{EventKind, Request};
-use crate::gossip::history::History;
 use crate::gossip::replay::Replay;
 use crate::gossip::seen::Seen;
 use crate::gossip::trace::Traces;
+use crate::history::History;
 use crate::wire::identity::{Identity, KEY};
 use crate::wire::limits;
 use crate::wire::noise::{self, NetworkKey, Stepped};
@@ -317,6 +317,8 @@ impl Node {
         let keys = Self::keys_from_start(&config.keys);
         let voice = voice::Voice::new(u64::from_be_bytes(clock.secret()));
         let noise = Arc::new(noise::Keys::new(&identity, clock.secret(), config.network_key));
+        // Of hashes that never leave the node.
+        let hash_key = clock.bytes();
         let mut node = Self {
             noise,
             id: identity.id().clone(),
@@ -327,7 +329,7 @@ impl Node {
             room: config.room.clone(),
             listen: config.listen.iter().filter(|room| *room != "*").cloned().collect(),
             listen_all: config.listen.iter().any(|room| room == "*"),
-            seen: Seen::new(clock.bytes()),
+            seen: Seen::new(hash_key),
             clock,
             started: now.mono,
             phase: Phase::Running,
@@ -341,7 +343,7 @@ impl Node {
             sealing: Vec::new(),
             opened: Vec::new(),
             replay: trust::remembered(config.state.as_ref()),
-            history: History::new(config.history_bytes),
+            history: History::new(config.history_bytes, hash_key),
             traces: Traces::default(),
             keys,
             jobs: BTreeMap::new(),

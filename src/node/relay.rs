@@ -12,11 +12,11 @@ use super::voice;
 use super::{LinkId, Node, Now, Outbox};
 use crate::api::event::{self, DropCause, Dropped, Event, Forwarded};
 use crate::api::line::to_json;
-use crate::gossip::history::Kept;
+use crate::history::{Kept, Label};
 use crate::wire::limits::{MAX_TEXT, MAX_TTL, TTL_NEAR_END};
 use crate::wire::message::{Refusal, Ttl, View};
 use crate::wire::room_key;
-use crate::wire::signed::{self, Signed};
+use crate::wire::signed::{self, Place, Signed};
 
 /// The longest text that is sealed by either scheme, in characters.
 const MAX_SEALED: usize = room_key::sealed_len(MAX_TEXT);
@@ -50,12 +50,15 @@ struct Arrival<'m> {
     ttl0: u8,
     /// Whether its author's signature is right.
     verified: bool,
+    /// Its author's number of it, if that is so.
+    seq: Option<Place>,
 }
 
 impl Arrival<'_> {
     /// What a signature tells: the author, and the `ttl` it started with, so that nobody can make it live longer.
     fn is_said_by(&mut self, signed: Option<&Signed>) {
         self.verified = signed.is_some();
+        self.seq = signed.map(|signed| signed.place);
         if let Some(signed) = signed {
             self.ttl0 = signed.ttl0;
             self.left = self.left.min(signed.ttl0);
@@ -156,7 +159,7 @@ impl Node {
                 peer.is_host |= peer.level == 1;
             }
         }
-        let mut copy = Arrival { view, header, via, number: 0, left, ttl0, verified: false };
+        let mut copy = Arrival { view, header, via, number: 0, left, ttl0, verified: false, seq: None };
         let author = signed::claims(view).then_some(&*header.from);
         if let Some(known) = self.seen.get(&header.id, author) {
             copy.number = known.number;
@@ -192,7 +195,7 @@ impl Node {
         if header.is_chat() {
             let (via, verified) = (Some(copy.via), copy.verified);
             let kept = Kept { pos: 0, received_at, hops, via, verified, frame: view.bytes().into() };
-            self.show(view, header, number, kept, out);
+            self.show(view, header, (number, copy.seq), kept, out);
         } else {
             self.signal_came(now, link, &copy, out);
         }
@@ -327,18 +330,26 @@ impl Node {
     }
 
     /// Keeps a message. Rooms that are shown or have a key are not forgotten for the sake of a new one.
-    pub(super) fn keep(&mut self, room: &str, kept: Kept) -> Option<u64> {
+    pub(super) fn keep(&mut self, room: &str, kept: Kept, label: Label<'_>) -> Option<u64> {
         let (active, listen, keys) = (&self.room, &self.listen, &self.keys);
-        self.history.keep(room, kept, |it| it == active || listen.contains(it) || keys.contains_key(it))
+        self.history.keep(room, kept, label, |it| it == active || listen.contains(it) || keys.contains_key(it))
     }
 
     /// Keeps a chat message, and shows it if its room is shown.
-    fn show(&mut self, view: &View<'_>, header: &Header<'_>, number: u64, kept: Kept, out: &mut Outbox) {
+    fn show(
+        &mut self,
+        view: &View<'_>,
+        header: &Header<'_>,
+        (number, seq): (u64, Option<Place>),
+        kept: Kept,
+        out: &mut Outbox,
+    ) {
         let Some(room) = header.room.as_deref() else { return };
         let shown = self.is_shown(room);
         let (received_at, hops, via, verified) = (kept.received_at, kept.hops, kept.via.clone(), kept.verified);
         let mut for_event = shown.then(|| Kept { pos: 0, received_at, hops, via, verified, frame: Box::default() });
-        let Some(pos) = self.keep(room, kept) else {
+        let label = Label { author: &header.from, id: &header.id, seq };
+        let Some(pos) = self.keep(room, kept, label) else {
             if let Some(trace) = self.traces.get_mut(number) {
                 trace.dropped = Some(DropCause::TooManyRooms);
             }
