@@ -90,6 +90,7 @@ impl Node {
                 continue;
             }
             match Claim::new(view) {
+                Ok(claim) if self.is_known_bad(&claim) => it.verdict = Some(Err(Bad::Signature)),
                 Ok(claim) => {
                     names.push((view.id.json(), view.from.json()));
                     which.push(place);

@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use crate::api::event::{ByeReason, Direction, LinkCode};
 use crate::api::result::Counters;
 use crate::api::{EventKind, Request};
+use crate::gossip::bad::BadSignatures;
 use crate::gossip::replay::Replay;
 use crate::gossip::seen::Seen;
 use crate::gossip::trace::Traces;
@@ -291,6 +292,7 @@ pub struct Node {
 
     seen: Seen,
     replay: Replay,
+    bad_signatures: BadSignatures,
     history: History,
     traces: Traces,
     keys: BTreeMap<String, Keys>,
@@ -343,6 +345,7 @@ impl Node {
             sealing: Vec::new(),
             opened: Vec::new(),
             replay: trust::remembered(config.state.as_ref()),
+            bad_signatures: BadSignatures::new(hash_key),
             history: History::new(config.history_bytes, hash_key),
             traces: Traces::default(),
             keys,

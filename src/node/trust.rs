@@ -6,7 +6,7 @@
 //! | message | what becomes of it |
 //! |---|---|
 //! | signed by the key that `from` is made of | believed |
-//! | signed otherwise | dropped, `bad_signature`; a strike against the link if it is of level 2 |
+//! | signed otherwise | dropped, `bad_signature`; a strike against the link if it is of level 2, and so is each copy |
 //! | signed, and seen before by its counter | dropped, `replayed`: a relay may have been in good faith |
 //! | not signed, in the name of a key | dropped, `forged` |
 //! | not signed, in any other name | passed on and shown, `verified` false: as level 1 is |
@@ -17,7 +17,7 @@ use crate::api::event::DropCause;
 use crate::gossip::replay::{Replay, Window};
 use crate::wire::identity::belongs_to_a_key;
 use crate::wire::message::View;
-use crate::wire::signed::{self, Signed};
+use crate::wire::signed::{self, Bad, Claim, Signed};
 
 impl Node {
     /// Looks who has said a message, if it says so itself; `None`: it does not. `verdict` is what is known beforehand. A wrong signature is a strike against the link
@@ -37,9 +37,10 @@ impl Node {
         if self.is_worn_out(now, link) {
             return Err(DropCause::Rate);
         }
-        match verdict.unwrap_or_else(|| signed::verify(view)) {
+        match verdict.unwrap_or_else(|| self.verify(view)) {
             Ok(signed) => Ok(Some(signed)),
             Err(bad) => {
+                self.remember_bad(view, bad);
                 let peer = self.links.get(&link).and_then(|link| link.peer.as_ref());
                 if peer.is_none_or(|peer| peer.level < 2) {
                     self.pay_for_stranger(now, link);
@@ -48,6 +49,26 @@ impl Node {
                 }
                 Err(DropCause::BadSignature)
             }
+        }
+    }
+
+    /// Looks at a signature, unless it is known to be wrong.
+    fn verify(&self, view: &View<'_>) -> Verdict {
+        let claim = Claim::new(view)?;
+        if self.is_known_bad(&claim) { Err(Bad::Signature) } else { claim.check() }
+    }
+
+    /// Whether a signature is known to be wrong.
+    pub(super) fn is_known_bad(&self, claim: &Claim) -> bool {
+        let (signed, signature) = claim.bytes();
+        self.bad_signatures.contains(signed, signature)
+    }
+
+    /// Remembers a wrong signature. Whatever else may be wrong with a message is seen at once.
+    fn remember_bad(&mut self, view: &View<'_>, why: Bad) {
+        if let (Bad::Signature, Ok(claim)) = (why, Claim::new(view)) {
+            let (signed, signature) = claim.bytes();
+            self.bad_signatures.insert(signed, signature);
         }
     }
 
