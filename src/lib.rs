@@ -8,7 +8,8 @@
 //!
 //! - [`api`]: the line protocol: commands, events, their schema
 //! - [`wire`]: bytes and types of the network, and every limit on them
-//! - [`gossip`]: pure: message ids seen, messages kept, what became of each
+//! - [`gossip`]: pure: message ids seen, what became of each message
+//! - [`history`]: pure: messages kept
 //! - [`voice`]: pure: from PCM to packets and back: codec, jitter buffer, concealment, mixer
 //! - [`node`]: pure: the one state machine that decides everything
 //! - [`driver`]: the event loop: sockets, stdio, time
@@ -19,7 +20,7 @@
 //! - [`mod@line`]: pure: a virtual line for datagrams, with loss, delay and jitter; for tests
 //! - [`lab`]: one talker and one listener over such a line, to compare settings
 //!
-//! Nothing in `wire`, `gossip`, `voice`, `api` and `node` reads a clock, draws a random number or does I/O.
+//! Nothing in `wire`, `gossip`, `history`, `voice`, `api` and `node` reads a clock, draws a random number or does I/O.
 
 pub mod api;
 pub mod audio;
@@ -27,9 +28,10 @@ pub mod base;
 pub mod compare;
 pub mod driver;
 pub mod gossip;
+pub mod history;
 pub mod lab;
-pub mod link;
 pub mod line;
+pub mod link;
 pub mod node;
 pub mod options;
 pub mod outbox;

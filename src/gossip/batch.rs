@@ -89,6 +89,8 @@ impl Gossip {
                 continue;
             }
             match Claim::new(view) {
+                Ok(claim) if self.is_known_bad(&claim) => it.verdict = Some(Err(Bad::Signature)),
+                Ok(claim) if self.is_known_bad(&claim) => it.verdict = Some(Err(Bad::Signature)),
                 Ok(claim) => {
                     names.push((view.id.json(), view.from.json()));
                     which.push(index);

@@ -7,7 +7,7 @@
 //! | message | verdict |
 //! |---|---|
 //! | signed by the key that `from` is made of | admitted, verified |
-//! | signed otherwise | refused, `bad_signature`, to be blamed on the peer that brought it |
+//! | signed otherwise | refused, `bad_signature`, to be blamed on the peer that brought it, and so is each copy |
 //! | signed, and seen before by its number | refused, `replayed`: a relay may have been in good faith |
 //! | not signed, in the name of a key | refused, `forged` |
 //! | not signed, in any other name | admitted, not verified: as level 1 is |
@@ -15,6 +15,7 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::bad::BadSignatures;
 use super::batch::Verdict;
 use super::replay::{Replay, Window};
 use super::seen::{Known, Seen};
@@ -23,7 +24,7 @@ use crate::base::{Bucket, Chance, Counters, DropCause, Now, Rate, Roots};
 use crate::wire::identity::belongs_to_a_key;
 use crate::wire::limits::{MAX_TTL, TTL_NEAR_END};
 use crate::wire::message::View;
-use crate::wire::signed::{self, Bad, Signed};
+use crate::wire::signed::{self, Bad, Claim, Place, Signed};
 
 /// The core of gossip.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ pub struct Gossip {
     id: Rc<str>,
     seen: Seen,
     replay: Replay,
+    bad: BadSignatures,
     traces: Traces,
     message_ids: Chance,
     rate: Option<Rate>,
@@ -79,8 +81,8 @@ pub struct Way {
     pub left: u8,
     /// See `left`.
     pub ttl0: u8,
-    /// Whether its author's signature is right.
-    pub verified: bool,
+    /// Its number among its author's, if its signature is right.
+    pub seq: Option<Place>,
 }
 
 impl Way {
@@ -89,10 +91,15 @@ impl Way {
         u32::from(self.ttl0.saturating_sub(self.left)) + 1
     }
 
+    /// Whether its author's signature is right.
+    pub const fn is_verified(self) -> bool {
+        self.seq.is_some()
+    }
+
     fn new(copy: &Copy<'_>, number: u64, signed: Option<&Signed>) -> Self {
         let ttl0 = signed.map_or(copy.ttl0, |signed| signed.ttl0);
         let left = signed.map_or(copy.left, |signed| copy.left.min(signed.ttl0));
-        Self { number, left, ttl0, verified: signed.is_some() }
+        Self { number, left, ttl0, seq: signed.map(|signed| signed.place) }
     }
 }
 
@@ -121,10 +128,12 @@ pub enum Admission {
 impl Gossip {
     /// Nothing has been seen; `replay` is what earlier runs remember of authors.
     pub fn new(id: Rc<str>, rate: Option<Rate>, replay: Replay, roots: &Roots) -> Self {
+        let mut chance = roots.chance("gossip");
         Self {
             id,
-            seen: Seen::new(roots.chance("gossip").bytes()),
+            seen: Seen::new(chance.bytes()),
             replay,
+            bad: BadSignatures::new(chance.bytes()),
             traces: Traces::default(),
             message_ids: roots.message_ids(),
             rate,
@@ -147,7 +156,7 @@ impl Gossip {
         if let Some(known) = self.seen.get(copy.id, author) {
             return self.admit_copy(copy, known, bringer);
         }
-        let signed = match verify_author(copy, verdict, bringer) {
+        let signed = match self.verify_author(copy, verdict, bringer) {
             Ok(signed) => signed,
             Err((cause, blame)) => return Admission::Refused { cause, blame },
         };
@@ -174,7 +183,7 @@ impl Gossip {
         let is_again = |left: u8| known.best_ttl < TTL_NEAR_END && left > known.best_ttl && left > 1;
         let mut way = Way::new(copy, known.number, None);
         if is_again(way.left) || copy.wants_author {
-            match verify_author(copy, None, bringer) {
+            match self.verify_author(copy, None, bringer) {
                 Ok(signed) => way = Way::new(copy, known.number, signed.as_ref()),
                 Err((cause, blame)) => return Admission::Refused { cause, blame },
             }
@@ -188,6 +197,60 @@ impl Gossip {
             self.seen.raise(known.number, way.left);
         }
         Admission::Copy { way, again }
+    }
+
+    /// Finds out whether a copy is its author's. `None`: unsigned.
+    fn verify_author(
+        &mut self,
+        copy: &Copy<'_>,
+        verdict: Option<Verdict>,
+        bringer: &impl Bringer,
+    ) -> Result<Option<Signed>, (DropCause, Option<Bad>)> {
+        if !signed::claims(copy.view) {
+            return if belongs_to_a_key(copy.from) { Err((DropCause::Forged, None)) } else { Ok(None) };
+        }
+        if bringer.is_signature_budget_spent() {
+            return Err((DropCause::Rate, None));
+        }
+        match verdict.unwrap_or_else(|| self.verify(copy.view)) {
+            Ok(signed) => Ok(Some(signed)),
+            Err(bad) => {
+                self.remember_bad(copy.view, bad);
+                Err((DropCause::BadSignature, Some(bad)))
+            }
+        }
+    }
+
+    /// Verifies a signature, unless it is known to be wrong.
+    fn verify(&self, view: &View<'_>) -> Verdict {
+        let claim = Claim::new(view)?;
+        if self.is_known_bad(&claim) { Err(Bad::Signature) } else { claim.check() }
+    }
+
+    /// Whether a signature is known to be wrong.
+    pub(super) fn is_known_bad(&self, claim: &Claim) -> bool {
+        let (signed, signature) = claim.bytes();
+        self.bad.contains(signed, signature)
+    }
+
+    /// Remembers a wrong signature. Whatever else may be wrong with a message is seen at once.
+    fn remember_bad(&mut self, view: &View<'_>, why: Bad) {
+        if let (Bad::Signature, Ok(claim)) = (why, Claim::new(view)) {
+            let (signed, signature) = claim.bytes();
+            self.bad.insert(signed, signature);
+        }
+    }
+
+    /// Wrong signatures that are remembered.
+    pub fn bad_signatures(&self) -> usize {
+        self.bad.len()
+    }
+
+    /// Remembers a signature as wrong, whether it is or not.
+    #[cfg(test)]
+    pub fn remember_as_bad(&mut self, claim: &Claim) -> bool {
+        let (signed, signature) = claim.bytes();
+        self.bad.insert(signed, signature)
     }
 
     /// Whether a signed message's number has not been taken. Nobody but this node signs with its key, so what it has said itself,
@@ -318,24 +381,6 @@ impl Gossip {
     /// Messages whose records are kept.
     pub fn traces(&self) -> usize {
         self.traces.len()
-    }
-}
-
-/// Finds out whether a copy is its author's. `None`: unsigned.
-fn verify_author(
-    copy: &Copy<'_>,
-    verdict: Option<Verdict>,
-    bringer: &impl Bringer,
-) -> Result<Option<Signed>, (DropCause, Option<Bad>)> {
-    if !signed::claims(copy.view) {
-        return if belongs_to_a_key(copy.from) { Err((DropCause::Forged, None)) } else { Ok(None) };
-    }
-    if bringer.is_signature_budget_spent() {
-        return Err((DropCause::Rate, None));
-    }
-    match verdict.unwrap_or_else(|| signed::verify(copy.view)) {
-        Ok(signed) => Ok(Some(signed)),
-        Err(bad) => Err((DropCause::BadSignature, Some(bad))),
     }
 }
 

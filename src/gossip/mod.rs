@@ -1,16 +1,16 @@
-//! Gossip, pure: which messages are new, which are kept, and what became of each.
+//! Gossip, pure: which messages are new, and what became of each.
 //!
 //! - [`core`]: decides about each message, whoever brought it; it owns the parts below
 //! - [`batch`]: frames that come together are looked at together
 //! - [`seen`]: message ids, so that each message is taken once
 //! - [`replay`]: numbers of signed messages, so that a recorded one is refused for ever
 //! - [`numbers`]: the numbers of our own signed messages
-//! - [`history`]: messages that are kept, a list a room
+//! - [`bad`]: signatures that are known to be wrong
 //! - [`trace`]: what became of a message here
 
+pub mod bad;
 pub mod batch;
 pub mod core;
-pub mod history;
 pub mod numbers;
 pub mod replay;
 pub mod seen;

@@ -103,6 +103,14 @@ impl Replay {
         Some(author)
     }
 
+    /// Bytes on the heap, about: how full the nodes of a B-tree are is not to be seen; two thirds is usual.
+    pub fn bytes_held(&self) -> usize {
+        const RC_COUNTS: usize = 2 * size_of::<usize>();
+        let in_maps = (size_of::<(Rc<str>, Author)>() + size_of::<(u64, Rc<str>)>()) * 3 / 2;
+        let authors = self.authors.iter().map(|(name, it)| name.len() + RC_COUNTS + it.window.bytes_held() + in_maps);
+        authors.sum()
+    }
+
     /// Authors known, and their intervals.
     pub fn held(&self) -> (usize, usize) {
         (self.authors.len(), self.intervals)
@@ -134,6 +142,7 @@ impl Window {
             Ok(at) => at,
             Err(0) if self.0.len() >= MAX_EPOCHS => return false,
             Err(at) => {
+                self.0.reserve_exact(1);
                 self.0.insert(at, (epoch, Vec::new()));
                 match self.0.len() > MAX_EPOCHS {
                     true => {
@@ -149,6 +158,12 @@ impl Window {
 
     fn len(&self) -> usize {
         self.0.iter().map(|(_, intervals)| intervals.len()).sum()
+    }
+
+    /// Bytes on the heap.
+    fn bytes_held(&self) -> usize {
+        let intervals: usize = self.0.iter().map(|(_, intervals)| intervals.capacity()).sum();
+        intervals * size_of::<(u64, u64)>() + self.0.capacity() * size_of::<(u64, Vec<(u64, u64)>)>()
     }
 
     /// For the store: a version, then numbers of 7 bits a byte, the lowest first (LEB128): how many epochs; for each how far
@@ -210,7 +225,13 @@ fn insert(intervals: &mut Vec<(u64, u64)>, n: u64, most: usize) -> bool {
         }
         (true, false) => set(intervals, at - 1, |it| it.1 = n),
         (false, true) => set(intervals, at, |it| it.0 = n),
-        (false, false) => intervals.insert(at, (n, n)),
+        (false, false) => {
+            if intervals.len() == intervals.capacity() {
+                // Most authors have one interval: no room is made for more before they come.
+                intervals.reserve_exact((intervals.len() / 4).max(1));
+            }
+            intervals.insert(at, (n, n));
+        }
     }
     if intervals.len() > most {
         let (from, _) = intervals.remove(0);
@@ -313,6 +334,19 @@ mod tests {
                 window.take(place(1, 1));
             }
         }
+    }
+
+    #[test]
+    fn an_author_costs_what_it_needs() {
+        let mut replay = Replay::default();
+        assert_eq!(replay.bytes_held(), 0, "nobody costs nothing");
+        let id = |n: u32| format!("9b2f4c1e-8d53-4a6b-9c07-{n:012}");
+        (0..1000).for_each(|n| (1..9).for_each(|it| assert!(replay.take(&id(n), place(1, it)))));
+        assert!(replay.bytes_held() < 1000 * 280, "{} bytes each", replay.bytes_held() / 1000);
+        // Intervals for one: a list grows by a quarter.
+        let before = replay.bytes_held();
+        (0..MAX_INTERVALS as u64).for_each(|n| assert!(replay.take(&id(1), place(1, 100 + 2 * n))));
+        assert!(replay.bytes_held() - before < MAX_INTERVALS * 16 * 5 / 4);
     }
 
     #[test]

@@ -144,6 +144,13 @@ impl Links {
         }
     }
 
+    /// Takes a neighbour for one of level 2.
+    #[cfg(test)]
+    pub fn set_level2(&mut self, id: &str) {
+        let link = self.neighbours.get(id).and_then(|link| self.table.get_mut(link));
+        link.and_then(|link| link.peer.as_mut()).expect("a neighbour").level = 2;
+    }
+
     // ---------------------------------------------------------------------------------------------------- to be asked
 
     /// A link.

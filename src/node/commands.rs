@@ -20,7 +20,7 @@ use crate::api::event::{ByeReason, LinkCode};
 use crate::api::{ErrorCode, EventKind, Request, result};
 use crate::base::Counters;
 use crate::base::rfc3339;
-use crate::gossip::history::{Kept, Range};
+use crate::history::{self, Kept, Label, Missing, Page, Query, Range};
 use crate::link::dial::{NotAdded, State};
 use crate::link::{Stage, addr};
 use crate::wire::frame::PREFIX;
@@ -278,7 +278,8 @@ impl Node {
         self.gossip.on_handed(links, false);
         self.gossip.on_own(now);
         let body = frame.get(PREFIX..).unwrap_or_default();
-        self.keep(&room, Kept { pos: 0, received_at: stamp, hops: 0, via: None, verified: true, frame: body.into() });
+        let kept = Kept { pos: 0, received_at: stamp, hops: 0, via: None, verified: true, frame: body.into() };
+        self.keep(&room, kept, Label { author: &from, id: &id, seq: Some(place) });
         Ok(result::Sent { message: id, room, links, confirmed: 0, duplicate: false })
     }
 
@@ -367,23 +368,35 @@ impl Node {
         if !(1..=MAX_HISTORY_PER_ROOM).contains(&limit) {
             return refuse(ErrorCode::BadValue, format!("`limit` is from 1 to {MAX_HISTORY_PER_ROOM}"));
         }
-        let range = match (args.after_pos, args.before_pos, &args.after) {
-            (None, None, None) => Range::Newest,
-            (Some(pos), None, None) => Range::After(pos),
-            (None, Some(pos), None) => Range::Before(pos),
-            (None, None, Some(id)) => Range::After(self.pos_of(room, id)?),
+        let from = match (args.after_pos, args.before_pos, &args.after) {
+            (None, None, None) => history::From::Range(Range::Newest),
+            (Some(pos), None, None) => history::From::Range(Range::After(pos)),
+            (None, Some(pos), None) => history::From::Range(Range::Before(pos)),
+            (None, None, Some(id)) => history::From::AfterId(id.clone()),
             _ => return refuse(ErrorCode::BadValue, "one of `after_pos`, `before_pos` and `after`, not more"),
         };
-        let (kept, more) = self.history.list(room, range, limit).map_err(|gone| {
-            let oldest = gone.oldest.map_or("nothing is".to_owned(), |pos| format!("the oldest kept has `pos` {pos}"));
-            ApiError::new(ErrorCode::Gone, format!("what follows is no longer kept: {oldest}"))
-        })?;
-        Ok(self.page(&kept, more, range))
+        match self.history.query(Query { room: room.to_owned(), from, limit }) {
+            Ok(history::Answer::Ready(page)) => Ok(self.page(&page)),
+            // Nothing is on disk yet.
+            Ok(history::Answer::NeedsLoad(_)) => refuse(ErrorCode::Gone, "what follows is not in memory"),
+            Err(Missing::Gone(gone)) => {
+                let oldest =
+                    gone.oldest.map_or("nothing is".to_owned(), |pos| format!("the oldest kept has `pos` {pos}"));
+                refuse(ErrorCode::Gone, format!("what follows is no longer kept: {oldest}"))
+            }
+            Err(Missing::UnknownId) => {
+                let id = args.after.as_deref().unwrap_or_default();
+                match self.gossip.knows_id(id) {
+                    true => refuse(ErrorCode::Gone, "that message is no longer kept, or is of another room"),
+                    false => refuse(ErrorCode::NotFound, format!("no message `{}` is known here", short(id))),
+                }
+            }
+        }
     }
 
     /// As many of the messages as fit a line, from the end that was asked for.
-    fn page(&self, kept: &[&Kept], mut more: bool, range: Range) -> result::History {
-        let forwards = matches!(range, Range::After(_));
+    fn page(&self, page: &Page<'_>) -> result::History {
+        let (forwards, mut more) = (page.forwards, page.more);
         let mut bytes = 0;
         let mut messages: Vec<(u64, Box<RawValue>)> = Vec::new();
         let mut take = |kept: &Kept| {
@@ -396,7 +409,7 @@ impl Node {
             }
             fits
         };
-        let all = if forwards { kept.iter().all(|it| take(it)) } else { kept.iter().rev().all(|it| take(it)) };
+        let all = if forwards { page.iter().all(&mut take) } else { page.iter().rev().all(&mut take) };
         more |= !all;
         if !forwards {
             messages.reverse();
@@ -404,17 +417,6 @@ impl Node {
         let next = if forwards { messages.last() } else { messages.first() };
         let next_pos = next.map(|(pos, _)| *pos);
         result::History { messages: messages.into_iter().map(|(_, line)| line).collect(), more, next_pos }
-    }
-
-    fn pos_of(&self, room: &str, id: &str) -> Answer<u64> {
-        let is = |kept: &Kept| View::parse(&kept.frame).is_ok_and(|view| view.id.name().as_deref() == Ok(id));
-        match self.history.find(room, is) {
-            Some(pos) => Ok(pos),
-            None if self.gossip.knows_id(id) => {
-                refuse(ErrorCode::Gone, "that message is no longer kept, or is of another room")
-            }
-            None => refuse(ErrorCode::NotFound, format!("no message `{}` is known here", short(id))),
-        }
     }
 
     fn trace(&mut self, args: &TraceArgs) -> Answer<result::Trace> {

@@ -25,9 +25,9 @@ use crate::api::{EventKind, Request};
 use crate::base::{Chance, Counters, LinkCode, Rate, Roots, Stamps};
 pub use crate::base::{ClientId, DialId, JobId, LinkId, LogLevel, Now, State, Table};
 use crate::gossip::Gossip;
-use crate::gossip::history::History;
 use crate::gossip::numbers::Numbers;
 use crate::gossip::replay::{Replay, Window};
+use crate::history::History;
 use crate::link::Links;
 use crate::link::addr::read_target;
 pub use crate::outbox::{Bytes, Outbox, Output};
@@ -307,7 +307,7 @@ impl Node {
             chance,
             started: now.mono,
             phase: Phase::Running,
-            history: History::new(config.history_bytes),
+            history: History::new(config.history_bytes, roots.chance("history").bytes()),
             next_job: 0,
             voice,
             clients: BTreeMap::from([(STDIO, Client::new(&config.events))]),

@@ -12,8 +12,8 @@ use crate::api::event::{self, Dropped, Event, Forwarded};
 use crate::api::line::to_json;
 use crate::base::{DropCause, rfc3339};
 use crate::gossip::batch::{Parsed, Verdict};
-use crate::gossip::history::Kept;
 use crate::gossip::{Admission, Bringer, Copy, Way};
+use crate::history::{Kept, Label};
 use crate::link::Links;
 use crate::wire::control::{Control, Malformed};
 use crate::wire::limits::{MAX_TEXT, MAX_TTL};
@@ -125,7 +125,7 @@ impl Node {
         let mut bringer = LinkBringer { links: &mut self.links, now, link };
         match self.gossip.admit(now, &copy, verdict, &mut bringer) {
             Admission::New(way) => {
-                if way.verified {
+                if way.is_verified() {
                     self.keep_author(&header.from, out);
                 }
                 let received_at = self.stamps.next(now);
@@ -138,9 +138,9 @@ impl Node {
                     self.pass_on(now, &copy, header, way, false, out);
                 }
                 if header.is_chat() {
-                    let (hops, verified) = (way.hops(), way.verified);
+                    let (hops, verified) = (way.hops(), way.is_verified());
                     let kept = Kept { pos: 0, received_at, hops, via: Some(via), verified, frame: view.bytes().into() };
-                    self.show(view, header, way.number, kept, out);
+                    self.show(view, header, way, kept, out);
                 } else if is_signal {
                     self.on_signal(now, link, view, header, &via, way, out);
                 }
@@ -192,7 +192,7 @@ impl Node {
             return;
         };
         let direct = *header.from == *via;
-        let (kind, from, verified) = (&*header.kind, &*header.from, way.verified);
+        let (kind, from, verified) = (&*header.kind, &*header.from, way.is_verified());
         let (left, ttl0) = (way.left, way.ttl0);
         let signal = voice::Signal { view, kind, from, username, room, left, ttl0, link, direct, verified };
         self.voice_signal(now, &signal, out);
@@ -280,18 +280,19 @@ impl Node {
     }
 
     /// Keeps a message. Rooms that are shown or have a key are not forgotten for the sake of a new one.
-    pub(super) fn keep(&mut self, room: &str, kept: Kept) -> Option<u64> {
-        self.history.keep(room, kept, |it| self.rooms.is_pinned(it))
+    pub(super) fn keep(&mut self, room: &str, kept: Kept, label: Label<'_>) -> Option<u64> {
+        self.history.keep(room, kept, label, |it| self.rooms.is_pinned(it))
     }
 
     /// Keeps a chat message, and shows it if its room is shown.
-    fn show(&mut self, view: &View<'_>, header: &Header<'_>, number: u64, kept: Kept, out: &mut Outbox) {
+    fn show(&mut self, view: &View<'_>, header: &Header<'_>, way: Way, kept: Kept, out: &mut Outbox) {
         let Some(room) = header.room.as_deref() else { return };
         let shown = self.rooms.is_shown(room);
         let (received_at, hops, via, verified) = (kept.received_at, kept.hops, kept.via.clone(), kept.verified);
         let mut for_event = shown.then(|| Kept { pos: 0, received_at, hops, via, verified, frame: Box::default() });
-        let Some(pos) = self.keep(room, kept) else {
-            if let Some(trace) = self.gossip.trace_mut(number) {
+        let label = Label { author: &header.from, id: &header.id, seq: way.seq };
+        let Some(pos) = self.keep(room, kept, label) else {
+            if let Some(trace) = self.gossip.trace_mut(way.number) {
                 trace.dropped = Some(DropCause::TooManyRooms);
             }
             self.counters.drop(DropCause::TooManyRooms);

@@ -3,6 +3,9 @@
 //! A link is two directions, each with a delay of its own and bytes in order; links overtake each other. Links can be
 //! cut, nodes can stop reading. Everything that is left to chance comes from one seed, so that a run which fails can be
 //! run again. [`Net::check`] holds the invariants that must be true of any network after any run.
+//!
+//! What happened is on record: lines, messages that crossed links, datagrams, sound. Of each only the newest are kept
+//! ([`Net::limit_records`]), so that a long run takes no more memory than a short one; what is to be forgotten is checked before.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -26,6 +29,7 @@ pub mod author;
 mod check;
 mod config;
 mod peer;
+mod records;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -33,6 +37,7 @@ mod voice;
 
 pub use config::config;
 pub use peer::Peer;
+use records::{MANY, Newest};
 
 /// A node's place in the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,10 +62,16 @@ pub struct Net {
     delay: (Duration, Duration),
     /// Pairs that can't reach each other.
     apart: BTreeSet<(At, At)>,
-    /// Every message that crossed a link.
-    crossings: Vec<Crossing>,
+    /// Messages that crossed a link.
+    crossings: Newest<Crossing>,
     /// Datagrams that were sent anywhere: from whom, where to, what.
-    datagrams: Vec<(At, SocketAddr, Vec<u8>)>,
+    datagrams: Newest<(At, SocketAddr, Vec<u8>)>,
+    /// How many of each kind of records are kept.
+    most_records: usize,
+    /// How many of the crossings have been checked: they are kept for the sake of those to come.
+    checked: usize,
+    /// The first thing that was found wrong before its record was forgotten.
+    wrong: Option<String>,
     /// Of a thousand datagrams, how many are lost.
     lossy: usize,
     /// Those who are no nodes.
@@ -91,9 +102,11 @@ struct Member {
     node: Node,
     out: Outbox,
     /// Lines that it has printed.
-    lines: Vec<Value>,
+    lines: Newest<Value>,
+    /// Messages among the lines that are forgotten.
+    shown: Newest<u64>,
     /// What it has played.
-    played: Vec<Chunk>,
+    played: Newest<Chunk>,
     next_line: u64,
     exit: Option<u8>,
     reads: bool,
@@ -101,7 +114,7 @@ struct Member {
     deadline: Option<Instant>,
     /// Changes of its state that it has put out, and those that are not saved.
     stores: u64,
-    unsaved: Vec<(Table, String, Option<Vec<u8>>)>,
+    unsaved: BTreeMap<(Table, String), Option<Vec<u8>>>,
     saves: bool,
 }
 
@@ -165,8 +178,11 @@ impl Net {
             next_link: 0,
             delay,
             apart: BTreeSet::new(),
-            crossings: Vec::new(),
-            datagrams: Vec::new(),
+            crossings: Newest::new(MANY),
+            datagrams: Newest::new(MANY),
+            most_records: MANY,
+            checked: 0,
+            wrong: None,
             lossy: 0,
             peers: Vec::new(),
         }
@@ -197,19 +213,37 @@ impl Net {
             config,
             node,
             out,
-            lines: Vec::new(),
-            played: Vec::new(),
+            lines: Newest::new(self.most_records),
+            shown: Newest::new(self.most_records),
+            played: Newest::new(self.most_records),
             next_line: 0,
             exit: None,
             reads: true,
             frozen: false,
             deadline: None,
             stores: 0,
-            unsaved: Vec::new(),
+            unsaved: BTreeMap::new(),
             saves: true,
         });
         self.perform(at);
         at
+    }
+
+    /// Keeps no more than so many records of each kind: messages that crossed links, datagrams; and of each node its lines and its
+    /// sound. In a network where more messages than half of that are under way at once, [`check`](Self::check) finds fault with what is right.
+    pub fn limit_records(&mut self, most: usize) {
+        self.note_wrong(Self::check);
+        self.most_records = most;
+        self.crossings.limit(most);
+        self.checked = self.crossings.len();
+        self.datagrams.limit(most);
+        for member in &mut self.nodes {
+            member.shown.limit(most);
+            member.played.limit(most);
+            let forgotten = member.lines.limit(most);
+            member.forget(&forgotten);
+        }
+        self.peers.iter_mut().for_each(|peer| peer.limit(most));
     }
 
     /// Any number, from the seed.
@@ -311,9 +345,14 @@ impl Net {
         &mut self.nodes[at.0].node
     }
 
-    /// Everything that a node has printed.
+    /// What a node has printed: the newest lines.
     pub fn lines(&self, at: At) -> &[Value] {
         &self.nodes[at.0].lines
+    }
+
+    /// The node that has an address.
+    fn node_at(&self, addr: SocketAddr) -> Option<At> {
+        at_of(addr).filter(|at| at.0 < self.nodes.len())
     }
 
     /// All nodes.
@@ -321,7 +360,7 @@ impl Net {
         (0..self.nodes.len()).map(At)
     }
 
-    /// Every message that crossed a link so far.
+    /// Messages that crossed a link so far: the newest.
     pub fn crossings(&self) -> &[Crossing] {
         &self.crossings
     }
@@ -428,8 +467,10 @@ impl Net {
         if self.peer_dialled(from, dial, addr) {
             return;
         }
-        let to = self.all().find(|at| addr_of(*at).to_string() == addr && self.nodes[at.0].exit.is_none());
-        let Some(to) = to.filter(|to| !self.apart.contains(&pair(from, *to))) else {
+        let to = addr.parse().ok().and_then(|addr| self.node_at(addr));
+        let Some(to) =
+            to.filter(|to| self.nodes[to.0].exit.is_none()).filter(|to| !self.apart.contains(&pair(from, *to)))
+        else {
             let failed = Input::DialFailed { dial, code: LinkCode::Refused, reason: "nobody there".into() };
             return self.handle(from, failed);
         };
@@ -480,7 +521,7 @@ impl Net {
                 Output::Send { link, bytes } => self.transmit(at, link, &bytes),
                 Output::Line { text, .. } => {
                     let line = serde_json::from_str(&text).unwrap_or_default();
-                    self.nodes[at.0].lines.push(line);
+                    self.note_line(at, line);
                 }
                 Output::HalfClose(link) => {
                     if let Some(wire) = self.wires.get(&(at, link)) {
@@ -508,7 +549,7 @@ impl Net {
                 Output::StartAudio { mic, speaker } => {
                     self.schedule(Duration::ZERO, at, What::AudioOpened(mic, speaker))
                 }
-                Output::Play(chunk) => self.nodes[at.0].played.push(*chunk),
+                Output::Play(chunk) => drop(self.nodes[at.0].played.push(*chunk)),
                 Output::ListDevices(job) => self.schedule(Duration::ZERO, at, What::Devices(job)),
                 Output::Store { table, key, value } => self.store(at, table, key, value),
                 Output::StopAudio | Output::Log(..) | Output::Complain(_) => {}
@@ -557,7 +598,7 @@ impl Net {
                 && let (Ttl::Left(ttl), Ok(id), Ok(author)) = (view.ttl.ttl(), view.id.name(), view.from.name())
             {
                 let (id, author) = (id.into_owned(), author.into_owned());
-                self.crossings.push(Crossing { from: at, to, id, author, ttl, at: arrival });
+                self.note_crossing(Crossing { from: at, to, id, author, ttl, at: arrival });
             }
         }
     }
@@ -577,10 +618,22 @@ impl Net {
     }
 }
 
-/// A node's address: `10.0.x.y:5000`, its place being `x` and `y`.
+/// A node's address: `10.w.x.y:5000`, its place being `w`, `x` and `y`: there are addresses for 16 million nodes.
 pub fn addr_of(at: At) -> SocketAddr {
-    let [.., x, y] = (at.0 as u64).to_be_bytes();
-    SocketAddr::from(([10, 0, x, y], 5000))
+    let [high @ .., w, x, y] = (at.0 as u64).to_be_bytes();
+    assert_eq!(high, [0; 5], "a network of more nodes than addresses");
+    SocketAddr::from(([10, w, x, y], 5000))
+}
+
+/// The node of an address, if there were so many.
+fn at_of(addr: SocketAddr) -> Option<At> {
+    match addr {
+        SocketAddr::V4(v4) if v4.port() == 5000 => match v4.ip().octets() {
+            [10, w, x, y] => Some(At(u32::from_be_bytes([0, w, x, y]) as usize)),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 fn pair(a: At, b: At) -> (At, At) {

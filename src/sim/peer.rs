@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::records::Newest;
 use super::{At, Net, What};
 use crate::node::{DialId, Input, LinkId};
 use crate::wire::frame::{Allowance, Decoder, Item};
@@ -23,15 +24,24 @@ pub(super) struct Raw {
     links: BTreeSet<(At, LinkId)>,
     dialled: usize,
     decoder: Decoder,
-    frames: Vec<Value>,
-    datagrams: Vec<(Duration, Vec<u8>)>,
+    frames: Newest<Value>,
+    datagrams: Newest<(Duration, Vec<u8>)>,
+}
+
+impl Raw {
+    /// Keeps no more than so many records of each kind.
+    pub(super) fn limit(&mut self, most: usize) {
+        self.frames.limit(most);
+        self.datagrams.limit(most);
+    }
 }
 
 impl Net {
     /// Adds a peer with an address, for datagrams and links. It is reached at once, with no delay.
     pub fn peer(&mut self, addr: SocketAddr) -> Peer {
         let decoder = Decoder::default();
-        let (links, frames, datagrams) = (BTreeSet::new(), Vec::new(), Vec::new());
+        let most = self.most_records;
+        let (links, frames, datagrams) = (BTreeSet::new(), Newest::new(most), Newest::new(most));
         self.peers.push(Raw { addr, listens: false, links, dialled: 0, decoder, frames, datagrams });
         Peer(self.peers.len() - 1)
     }
@@ -86,12 +96,12 @@ impl Net {
         self.forge(self.peers[peer.0].addr, to, bytes);
     }
 
-    /// The messages that a peer got.
+    /// The messages that a peer got: the newest.
     pub fn frames(&self, peer: Peer) -> &[Value] {
         &self.peers[peer.0].frames
     }
 
-    /// The datagrams that a peer got, and when.
+    /// The datagrams that a peer got, the newest, and when.
     pub fn got(&self, peer: Peer) -> &[(Duration, Vec<u8>)] {
         &self.peers[peer.0].datagrams
     }
@@ -121,14 +131,14 @@ impl Net {
             return self.schedule(Duration::ZERO, at, What::Broken(link));
         }
         while let Ok(Some(Item::Frame(frame))) = peer.decoder.next(&mut bytes, Allowance::Level2) {
-            peer.frames.extend(serde_json::from_slice(frame));
+            serde_json::from_slice(frame).into_iter().for_each(|frame| drop(peer.frames.push(frame)));
         }
     }
 
     pub(super) fn peer_got(&mut self, to: SocketAddr, bytes: &[u8]) {
         let now = self.now;
         if let Some(peer) = self.peers.iter_mut().find(|peer| peer.addr == to) {
-            peer.datagrams.push((now, bytes.to_vec()));
+            drop(peer.datagrams.push((now, bytes.to_vec())));
         }
     }
 }

@@ -37,7 +37,7 @@ impl Net {
     pub(super) fn store(&mut self, at: At, table: Table, key: String, value: Option<Vec<u8>>) {
         let member = &mut self.nodes[at.0];
         member.stores += 1;
-        member.unsaved.push((table, key, value));
+        member.unsaved.insert((table, key), value);
     }
 
     /// Saves what there is to save, and tells the node.
@@ -49,7 +49,7 @@ impl Net {
         let mut error = None;
         match &mut member.config.state {
             Some(state) if member.saves => {
-                for (table, key, value) in member.unsaved.drain(..) {
+                for ((table, key), value) in std::mem::take(&mut member.unsaved) {
                     state.set(table, key, value);
                 }
             }

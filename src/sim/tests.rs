@@ -180,7 +180,7 @@ fn the_same_seed_gives_the_same_run() {
             net.send(*at, "x");
         }
         net.run_for(Duration::from_secs(60));
-        nodes.iter().map(|at| net.nodes[at.0].lines.clone()).collect::<Vec<_>>()
+        nodes.iter().map(|at| net.lines(*at).to_vec()).collect::<Vec<_>>()
     };
     assert_eq!(run(5), run(5));
     assert_ne!(run(5), run(6));
@@ -353,4 +353,50 @@ fn an_end_hands_over_what_is_queued() {
     assert!(ids.iter().all(|id| net.shown(nodes[1], id) == 1));
     let bye = net.nodes[0].lines.last().expect("a last line");
     assert_eq!((&bye["event"], &bye["undelivered"]), (&json!("bye"), &json!(0)));
+}
+
+#[test]
+fn records_of_a_long_run_are_bounded_and_checked_before_they_are_forgotten() {
+    const MOST: usize = 200;
+    let mut net = Net::new(16, (ms(1), ms(5)));
+    net.limit_records(MOST);
+    let nodes = line(&mut net, 4);
+    let ear = net.peer(([10, 66, 0, 2], 6666).into());
+    net.link_peer(ear, nodes[3], "ear", "ear");
+    let mut first = None;
+    for n in 0..1000 {
+        net.send(nodes[n % 4], "x");
+        net.run_for(ms(20));
+        first = first.or_else(|| net.events(nodes[3], "message").next().cloned());
+        let records = nodes.iter().map(|at| net.lines(*at).len()).chain([net.crossings().len(), net.frames(ear).len()]);
+        assert!(records.max() <= Some(MOST));
+    }
+    net.check().expect("sound");
+    let last = net.nodes[3].lines.iter().rev().find(|it| it["event"] == "message").expect("shown").clone();
+    net.note_line(nodes[3], last);
+    assert!(net.check().expect_err("shown twice").ends_with("twice"));
+}
+
+#[test]
+fn what_was_wrong_is_told_when_its_record_is_forgotten() {
+    let mut net = Net::new(17, (ms(1), ms(5)));
+    let nodes = line(&mut net, 3);
+    let from_nowhere =
+        Crossing { from: nodes[1], to: nodes[2], id: "m".into(), author: "nobody".into(), ttl: 3, at: net.elapsed() };
+    net.note_crossing(from_nowhere);
+    let wrong = net.check().expect_err("nobody brought it");
+    net.limit_records(10);
+    (0..30).for_each(|_| drop(net.send(nodes[0], "x")));
+    net.settle();
+    assert!(net.crossings().iter().all(|it| it.id != "m"));
+    assert_eq!(net.check(), Err(wrong));
+}
+
+#[test]
+fn every_node_has_an_address_of_its_own() {
+    let nodes = (0..200_000).chain([(1 << 24) - 1]).map(At);
+    assert!(nodes.clone().all(|at| at_of(addr_of(at)) == Some(at)));
+    assert_eq!(nodes.map(addr_of).collect::<BTreeSet<_>>().len(), 200_001);
+    assert_eq!(addr_of(At(65_536)).to_string(), "10.1.0.0:5000");
+    assert_eq!(at_of("10.0.0.1:5001".parse().expect("an address")), None);
 }

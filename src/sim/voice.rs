@@ -11,13 +11,12 @@ impl Net {
     /// Sends a datagram on its way, if there is anybody, and it is not lost. They may overtake each other.
     pub(super) fn throw(&mut self, from: At, to: SocketAddr, bytes: &Bytes) {
         let bytes = self.bytes_of(from, bytes);
-        self.datagrams.push((from, to, bytes.clone()));
+        drop(self.datagrams.push((from, to, bytes.clone())));
         if self.chance(1000) < self.lossy {
             return;
         }
         self.peer_got(to, &bytes);
-        let there = self.all().find(|at| addr_of(*at) == to);
-        let Some(there) = there.filter(|there| !self.apart.contains(&pair(from, *there))) else { return };
+        let Some(there) = self.node_at(to).filter(|there| !self.apart.contains(&pair(from, *there))) else { return };
         let (least, most) = self.delay;
         let spread = usize::try_from((most - least).as_micros()).unwrap_or(usize::MAX);
         let delay = least + Duration::from_micros(self.chance(spread + 1) as u64);
@@ -34,7 +33,7 @@ impl Net {
         self.schedule(Duration::ZERO, to, What::Datagram(from, bytes));
     }
 
-    /// Every datagram that was sent: from whom, where to, what.
+    /// Datagrams that were sent, the newest: from whom, where to, what.
     pub fn datagrams(&self) -> &[(At, SocketAddr, Vec<u8>)] {
         &self.datagrams
     }
@@ -49,7 +48,7 @@ impl Net {
         self.handle(at, Input::PlaybackDue);
     }
 
-    /// What a node has played so far.
+    /// What a node has played so far: the newest.
     pub fn played(&self, at: At) -> &[i16] {
         self.nodes[at.0].played.as_flattened()
     }

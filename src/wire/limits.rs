@@ -84,6 +84,8 @@ pub const MAX_EPOCHS: usize = 4;
 pub const MAX_INTERVALS: usize = bound(64, 2);
 /// Intervals of all authors, of 16 bytes each.
 pub const MAX_ALL_INTERVALS: usize = bound(1 << 18, 16);
+/// Wrong signatures that are remembered, so that a copy of one costs a look-up. A guess.
+pub const MAX_BAD_SIGNATURES: usize = bound(4096, 2);
 /// Messages that `trace` can tell about.
 pub const MAX_TRACES: usize = bound(4096, 3);
 /// Rooms known at once.

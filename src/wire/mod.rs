@@ -10,6 +10,7 @@
 //! - [`identity`]: who a node is: its key, and the id that is made from it
 //! - [`signed`]: who said it: a message's signature; [`canonical`]: what it is over; [`signature`]: whether it fits
 //! - [`room_key`]: rooms with a key: the original's encryption, and ours
+//! - [`keyed_hash`]: a short hash that nobody outside can foresee
 //! - [`window`]: which numbers of a session of voice have come
 
 pub mod canonical;
@@ -21,6 +22,7 @@ pub mod datagram;
 pub mod frame;
 pub mod identity;
 pub mod json;
+pub mod keyed_hash;
 pub mod limits;
 pub mod message;
 pub mod noise;

@@ -122,6 +122,19 @@ impl Claim {
         Ok(Self { signed: Signed { key, place, ttl0 }, message, by })
     }
 
+    /// Whether it is its author's.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn check(&self) -> Result<Signed, Bad> {
+        if signature::fits(self.signature()) { Ok(self.signed) } else { Err(Bad::Signature) }
+    }
+
+    /// The signed bytes, with the key among them, and the signature: all that [`check`](Self::check) looks at.
+    pub fn bytes(&self) -> (&[u8], &[u8]) {
+        (&self.message, &self.by)
+    }
+
     fn signature(&self) -> signature::Claim<'_> {
         signature::Claim { public: &self.signed.key, message: &self.message, signature: &self.by }
     }
@@ -132,8 +145,7 @@ impl Claim {
 /// # Errors
 /// Why it is not to be believed.
 pub fn verify(view: &View<'_>) -> Result<Signed, Bad> {
-    let claim = Claim::new(view)?;
-    if signature::fits(claim.signature()) { Ok(claim.signed) } else { Err(Bad::Signature) }
+    Claim::new(view)?.check()
 }
 
 /// Looks at many at once, which takes less time, and comes to the same.

@@ -73,9 +73,11 @@ fn who_passes_on_forgeries_at_level_2_is_cut_off_at_the_third() {
     carol.await_event("peer_up", json!({ "username": "Mallory" }));
     // A recording may be passed on in good faith.
     mallory.send(&said);
-    for n in 0..3 {
+    // A copy is one more.
+    for (n, ttl) in [(0, 9), (0, 8), (1, 9)] {
         let mut forged = said.clone();
         (forged["id"], forged["msg"]) = (json!(format!("f{n}")), json!("altered"));
+        forged["ttl"] = json!(ttl);
         mallory.send(&forged);
     }
     let down = carol.await_event("peer_down", json!({ "username": "Mallory" }));

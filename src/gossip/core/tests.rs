@@ -71,7 +71,7 @@ fn a_message_is_new_once_and_then_a_copy() {
     let (mut it, now, by) = (gossip(0), now(), &mut Quiet::default());
     let message = unsigned("m", "a");
     let Admission::New(way) = bring(&mut it, now, &message, 30, by) else { panic!("it is new") };
-    assert_eq!((way.number, way.left, way.ttl0, way.verified, way.hops()), (0, 30, 32, false, 3));
+    assert_eq!((way.number, way.left, way.ttl0, way.is_verified(), way.hops()), (0, 30, 32, false, 3));
     assert!(matches!(bring(&mut it, now, &message, 29, by), Admission::Copy { again: false, .. }));
     assert_eq!((it.counters().received, it.counters().duplicates), (1, 1));
     assert_eq!(it.find_trace("m").map(|trace| trace.copies), Some(2));
@@ -94,7 +94,7 @@ fn signed_messages_are_verified_once_each_number() {
     let (mut it, now, by) = (gossip(0), now(), &mut Quiet::default());
     let author = Identity::new(&[7; 32]);
     let message = signed_by(&author, "m", 1);
-    assert!(matches!(bring(&mut it, now, &message, 5, by), Admission::New(Way { verified: true, .. })));
+    assert!(matches!(bring(&mut it, now, &message, 5, by), Admission::New(Way { seq: Some(_), .. })));
     assert!(matches!(bring(&mut it, now, &message, 5, by), Admission::Copy { .. }));
     it.forget_ids();
     assert_eq!(cause(&bring(&mut it, now, &message, 5, by)), Some(DropCause::Replayed));

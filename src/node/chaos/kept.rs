@@ -10,9 +10,10 @@ use serde_json::value::RawValue;
 use super::choices::Choices;
 use super::config;
 use crate::api::{EventKind, Request};
-use crate::gossip::history::Kept;
+use crate::history::{Kept, Label};
 use crate::node::{Input, Node, Now, Outbox, Output, STDIO};
 use crate::wire::limits::MAX_HISTORY_PER_ROOM;
+use crate::wire::message::View;
 use crate::wire::room_key::{Bound, NONCE, Purpose, RoomKey, Scheme};
 use crate::wire::signed;
 
@@ -104,7 +105,10 @@ fn keep(node: &mut Node, choices: &mut Choices<'_>) {
     };
     let via = (choices.below(2) == 0).then(|| "peer".into());
     let kept = Kept { pos: 0, received_at: choices.number(), hops: 1, via, verified: false, frame: frame.into() };
-    assert!(node.keep(in_room, kept).is_some());
+    let frame = kept.frame.clone();
+    let view = View::parse(&frame);
+    let id = view.as_ref().ok().and_then(|view| view.id.name().ok()).unwrap_or_default();
+    assert!(node.keep(in_room, kept, Label { author: "a", id: &id, seq: None }).is_some());
 }
 
 /// What a command is answered, as far as it counts here.

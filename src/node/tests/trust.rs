@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use crate::node::{STDIO, State};
 use crate::sim::{At, Net, Peer};
+use crate::wire::message::View;
+use crate::wire::signed::Claim;
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -52,6 +54,13 @@ fn chat(n: usize, from: &str) -> Value {
         "ttl": 5, "ts": "t" })
 }
 
+/// As if a message's signature had been found wrong.
+fn remember_as_bad(net: &mut Net, at: At, message: &Value) {
+    let frame = message.to_string();
+    let claim = Claim::new(&View::parse(frame.as_bytes()).expect("a message")).expect("a signature");
+    assert!(net.at_mut(at).gossip.remember_as_bad(&claim));
+}
+
 type Change = fn(&mut Value);
 
 #[test]
@@ -85,6 +94,40 @@ fn a_forger_is_never_believed() {
     assert_eq!((texts(&net, b), texts(&net, c)), (vec!["real"], vec!["real"]));
     assert!(net.crossings().iter().all(|it| !it.id.starts_with('f')), "nothing of it is passed on");
     net.check().expect("sound");
+}
+
+#[test]
+fn a_wrong_signature_is_looked_at_once_and_each_copy_is_a_strike() {
+    let (mut net, [_, b, c], _, eve) = net_with_eve();
+    // Over level 1 nobody would be blamed.
+    net.at_mut(b).links.set_level2("eve");
+    let real: Vec<Value> = (0..4).map(|n| net.signed("author", &chat(n, ""))).collect();
+    let mut forged = real[0].clone();
+    forged["msg"] = json!("altered");
+    net.say(eve, b, &forged);
+    // What a relay may change makes no other of it.
+    forged["ttl"] = json!(2);
+    net.say(eve, b, &forged);
+    let line = net.command(b, &json!({ "cmd": "status" }));
+    let counters = net.reply(b, line)["result"]["counters"].take();
+    assert_eq!((&counters["strikes"], &counters["dropped"]["bad_signature"]), (&json!(2), &json!(2)));
+    assert_eq!(net.at(b).gossip.bad_signatures(), 1);
+    net.say(eve, b, &real[0]);
+    net.settle();
+    assert_eq!((texts(&net, b), texts(&net, c)), (vec!["0"], vec!["0"]), "the forgery does not keep out the true one");
+}
+
+#[test]
+fn what_is_known_to_be_wrong_is_not_looked_at_again() {
+    let (mut net, [_, b, _], _, eve) = net_with_eve();
+    let real: Vec<Value> = (0..5).map(|n| net.signed("author", &chat(n, ""))).collect();
+    // They are right: who looks would believe them.
+    [0, 1, 2].iter().for_each(|n| remember_as_bad(&mut net, b, &real[*n]));
+    net.say(eve, b, &real[0]);
+    net.say_at_once(eve, b, &real[1..]);
+    net.settle();
+    assert_eq!(dropped(&mut net, b), json!({ "bad_signature": 3 }));
+    assert_eq!(texts(&net, b), ["3", "4"]);
 }
 
 #[test]

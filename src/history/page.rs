@@ -1,0 +1,109 @@
+//! What is asked of history, and its answer: a page, or what must be loaded first.
+//!
+//! ```text
+//! Query ─▶ Ready(Page)
+//!      └─▶ NeedsLoad(Load) ─ a job elsewhere ─▶ loaded(Load, rows) ─▶ NeedsLoad(…) or Ready(Page)
+//! ```
+//!
+//! A [`Load`] carries the question and what has been loaded for it so far: history itself remembers nothing of questions that
+//! are under way. Whatever is kept or dropped in between, the page has no gap.
+
+use super::rooms::{Gone, Kept, Range};
+
+/// A question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// The room.
+    pub room: String,
+    /// Where the page begins.
+    pub from: From,
+    /// The most messages that are wanted.
+    pub limit: usize,
+}
+
+/// Where a page begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum From {
+    /// At a position.
+    Range(Range),
+    /// After the newest message of that id.
+    AfterId(String),
+}
+
+/// The answer to a [`Query`].
+#[derive(Debug)]
+pub enum Answer<'h> {
+    /// All of it is here.
+    Ready(Page<'h>),
+    /// Part of it must be loaded.
+    NeedsLoad(Load),
+}
+
+/// Messages of a room, oldest first: some that have been loaded, and the newer ones that are in memory.
+#[derive(Debug)]
+pub struct Page<'h> {
+    /// Whether it goes from older ones to newer ones.
+    pub forwards: bool,
+    /// Those that were not in memory, or no longer are.
+    pub loaded: Vec<Kept>,
+    /// Those in memory.
+    pub kept: Vec<&'h Kept>,
+    /// Whether there are more in the direction that was asked for.
+    pub more: bool,
+}
+
+impl Page<'_> {
+    /// The messages, oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Kept> {
+        self.loaded.iter().chain(self.kept.iter().copied())
+    }
+}
+
+/// What must be loaded before a question can be answered.
+#[derive(Debug, Clone)]
+pub struct Load {
+    pub(super) query: Query,
+    /// What the page has so far, oldest first.
+    pub(super) loaded: Vec<Kept>,
+    /// What is wanted now.
+    pub wanted: Wanted,
+}
+
+impl Load {
+    /// The room that it is wanted from.
+    pub fn room(&self) -> &str {
+        &self.query.room
+    }
+}
+
+/// Messages of a room that are wanted from the store. They are given oldest first, as many as there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// The oldest of those with positions above `after` and below `before`.
+    Oldest {
+        /// They are above it.
+        after: u64,
+        /// They are below it.
+        before: u64,
+        /// How many at most.
+        limit: usize,
+    },
+    /// The newest of those with positions below `before`.
+    Newest {
+        /// They are below it.
+        before: u64,
+        /// How many at most.
+        limit: usize,
+    },
+    /// The newest of an id.
+    OfId(String),
+}
+
+/// Why there is no page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// What follows is no longer kept.
+    Gone(Gone),
+    /// The room has no message of that id.
+    UnknownId,
+}
