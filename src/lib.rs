@@ -10,6 +10,7 @@
 //! - [`wire`]: bytes and types of the network, and every limit on them
 //! - [`gossip`]: pure: message ids seen, messages kept, what became of each
 //! - [`voice`]: pure: from PCM to packets and back: codec, jitter buffer, concealment, mixer
+//! - [`clients`]: pure: one log of events for all clients, their lines, and their commands that wait
 //! - [`node`]: pure: the one state machine that decides everything
 //! - [`driver`]: the event loop: sockets, stdio, time
 //! - [`audio`]: microphones and speakers: devices, WAV files, tones, pipes, none
@@ -18,11 +19,12 @@
 //! - [`compare`]: two recordings beside each other, in figures and as pictures
 //! - [`lab`]: one talker and one listener over a virtual line, for who compares settings
 //!
-//! Nothing in `wire`, `gossip`, `voice`, `api` and `node` reads a clock, draws a random number or does I/O.
+//! Nothing in `wire`, `gossip`, `voice`, `api`, `clients` and `node` reads a clock, draws a random number or does I/O.
 
 pub mod api;
 pub mod audio;
 pub mod base;
+pub mod clients;
 pub mod compare;
 pub mod driver;
 pub mod gossip;

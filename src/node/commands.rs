@@ -1,26 +1,24 @@
 //! What each command does at once. Those that may have to wait go on in [`pending`](super::pending).
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::ClientId;
-use super::clients::{Head, MAX_ASYNC};
 use super::dial::{State, read_target};
 use super::links::Stage;
-use super::pending::{MAX_ANSWER, Pending, Wait, What};
+use super::pending::{Pending, What};
 use super::{LinkId, Node, Now, Outbox};
 use crate::api::arguments::{
-    ConnectArgs, DisconnectArgs, EventsArgs, HistoryArgs, ListenArgs, MAX_TEXT, Pattern, RoomArgs, SendArgs, TraceArgs,
-    WaitArgs,
+    ConnectArgs, DisconnectArgs, HistoryArgs, ListenArgs, MAX_TEXT, RoomArgs, SendArgs, TraceArgs,
 };
 use crate::api::command::Command;
 use crate::api::error::ApiError;
 use crate::api::event::{ByeReason, LinkCode};
-use crate::api::{ErrorCode, EventKind, Request, result};
+use crate::api::{ErrorCode, Request, result};
 use crate::base::rfc3339;
+use crate::clients::{Head, MAX_ANSWER, MAX_ASYNC};
 use crate::gossip::history::{Kept, Range};
 use crate::wire::frame::PREFIX;
 use crate::wire::limits::{MAX_HISTORY_PER_ROOM, MAX_ROOMS, MAX_TTL};
@@ -37,26 +35,31 @@ pub(super) fn refuse<T>(code: ErrorCode, message: impl Into<String>) -> Answer<T
 impl Node {
     /// Runs a client's line.
     pub(super) fn requested(&mut self, now: Now, client: ClientId, request: Request, out: &mut Outbox) {
+        self.run_line(now, client, request, out);
+        self.end_at_check_failure(now, out);
+    }
+
+    fn run_line(&mut self, now: Now, client: ClientId, request: Request, out: &mut Outbox) {
         let Request { line, id, cmd, is_async, may_fail, body } = request;
         let head = Head { line, id, cmd, may_fail };
         if !self.phase.is_running() {
             let error = ApiError::new(ErrorCode::Interrupted, "the node is ending");
-            return self.refuse(now, client, &head, &error, out);
+            return self.clients.refuse(client, &head, &error, out);
         }
         match body {
-            Err(error) => self.refuse(now, client, &head, &error, out),
+            Err(error) => self.clients.refuse(client, &head, &error, out),
             Ok(command) => {
                 // A wait may refer to an earlier command of the same id, not to itself.
                 let after = match &command {
-                    Command::Wait(args) => args.after.as_ref().map(|id| self.clients.get(&client)?.marked(id)),
+                    Command::Wait(args) => args.after.as_ref().map(|id| self.clients.marked(client, id)),
                     _ => None,
                 };
-                if let (Some(id), Some(it)) = (&head.id, self.clients.get_mut(&client)) {
-                    it.mark(id);
+                if let Some(id) = &head.id {
+                    self.clients.mark(client, id);
                 }
-                if is_async && self.clients.get(&client).is_some_and(|it| it.aside.len() >= MAX_ASYNC) {
+                if is_async && self.clients.aside_count(client) >= MAX_ASYNC {
                     let message = format!("{MAX_ASYNC} async commands are waiting; let one of them end first");
-                    return self.refuse(now, client, &head, &ApiError::new(ErrorCode::Busy, message), out);
+                    return self.clients.refuse(client, &head, &ApiError::new(ErrorCode::Busy, message), out);
                 }
                 self.run(now, client, head, is_async, after, command, out);
             }
@@ -77,63 +80,63 @@ impl Node {
         let what = match command {
             Command::Connect(args) => self.connect(now, &args, out),
             Command::Send(args) => check_send(args).map(|args| What::Send(Box::new(args))),
-            Command::Wait(args) => self.wait(client, args, after, is_async).map(What::Wait),
+            Command::Wait(args) => self.clients.wait(now, client, args, after, is_async).map(What::Wait),
             Command::Key(args) => match self.key(now, args, out) {
-                Ok(Ok(done)) => return self.reply(now, client, &head, Ok(&done), out),
+                Ok(Ok(done)) => return self.clients.reply(client, &head, Ok(&done), out),
                 Ok(Err((job, room, scheme))) => Ok(What::Key { job, room, scheme }),
                 Err(error) => Err(error),
             },
             Command::Disconnect(args) => {
-                return self.answer(now, client, &head, out, |it, out| it.disconnect(now, &args, out));
+                return self.answer(client, &head, out, |it, out| it.disconnect(now, &args, out));
             }
-            Command::Room(args) => return self.answer(now, client, &head, out, |it, _| Ok(it.change_room(args))),
-            Command::Rooms(_) => return self.answer(now, client, &head, out, |it, _| Ok(it.rooms())),
-            Command::Listen(args) => return self.answer(now, client, &head, out, |it, _| it.listen(args)),
+            Command::Room(args) => return self.answer(client, &head, out, |it, _| Ok(it.change_room(args))),
+            Command::Rooms(_) => return self.answer(client, &head, out, |it, _| Ok(it.rooms())),
+            Command::Listen(args) => return self.answer(client, &head, out, |it, _| it.listen(args)),
             Command::Nick(args) => {
-                return self.answer(now, client, &head, out, |it, out| Ok(it.nick(now, args.name.into(), out)));
+                return self.answer(client, &head, out, |it, out| Ok(it.nick(now, args.name.into(), out)));
             }
             Command::Block(args) => {
-                return self.answer(now, client, &head, out, |it, out| it.block(now, args, out));
+                return self.answer(client, &head, out, |it, out| it.block(now, args, out));
             }
             Command::Unblock(args) => {
-                return self.answer(now, client, &head, out, |it, out| it.unblock(now, args, out));
+                return self.answer(client, &head, out, |it, out| it.unblock(now, args, out));
             }
-            Command::Blocks(_) => return self.answer(now, client, &head, out, |it, _| Ok(it.list_blocks(now))),
-            Command::Peers(_) => return self.answer(now, client, &head, out, |it, _| Ok(it.peers(now))),
+            Command::Blocks(_) => return self.answer(client, &head, out, |it, _| Ok(it.list_blocks(now))),
+            Command::Peers(_) => return self.answer(client, &head, out, |it, _| Ok(it.peers(now))),
             Command::Events(args) => {
-                return self.answer(now, client, &head, out, |it, _| it.choose_events(client, &args));
+                return self.answer(client, &head, out, |it, _| it.clients.choose_events(client, &args));
             }
-            Command::History(args) => return self.answer(now, client, &head, out, |it, _| it.history(&args)),
-            Command::Trace(args) => return self.answer(now, client, &head, out, |it, _| it.trace(&args)),
-            Command::Status(_) => return self.answer(now, client, &head, out, |it, _| Ok(it.status(now))),
+            Command::History(args) => return self.answer(client, &head, out, |it, _| it.history(&args)),
+            Command::Trace(args) => return self.answer(client, &head, out, |it, _| it.trace(&args)),
+            Command::Status(_) => return self.answer(client, &head, out, |it, _| Ok(it.status(now))),
             Command::Help(args) => {
-                return self.answer(now, client, &head, out, |_, _| crate::api::help::help(args.of.as_deref()));
+                return self.answer(client, &head, out, |_, _| crate::api::help::help(args.of.as_deref()));
             }
             Command::Exit(_) => {
-                self.reply(now, client, &head, Ok(&result::Nothing {}), out);
+                self.clients.reply(client, &head, Ok(&result::Nothing {}), out);
                 return self.end(now, ByeReason::Exit, 0, out);
             }
             Command::VoiceJoin(args) => self.voice_join(args),
             Command::VoiceLeave(_) => {
-                return self.answer(now, client, &head, out, |it, out| it.voice_leave(now, out));
+                return self.answer(client, &head, out, |it, out| it.voice_leave(now, out));
             }
             Command::VoiceMute(_) => {
-                return self.answer(now, client, &head, out, |it, out| it.voice_mute(now, true, out));
+                return self.answer(client, &head, out, |it, out| it.voice_mute(now, true, out));
             }
             Command::VoiceUnmute(_) => {
-                return self.answer(now, client, &head, out, |it, out| it.voice_mute(now, false, out));
+                return self.answer(client, &head, out, |it, out| it.voice_mute(now, false, out));
             }
             Command::VoicePeers(args) => {
-                return self.answer(now, client, &head, out, |it, _| Ok(it.voice_peers(now, &args)));
+                return self.answer(client, &head, out, |it, _| Ok(it.voice_peers(now, &args)));
             }
-            Command::VoiceGain(args) => return self.answer(now, client, &head, out, |it, _| it.voice_gain(args)),
+            Command::VoiceGain(args) => return self.answer(client, &head, out, |it, _| it.voice_gain(args)),
             Command::Devices(_) => Ok(self.ask_devices(out)),
         };
         match what {
-            Err(error) => self.refuse(now, client, &head, &error, out),
+            Err(error) => self.clients.refuse(client, &head, &error, out),
             Ok(what) => {
                 let deadline = match &what {
-                    What::Wait(wait) => Some(now.mono + Duration::from_millis(wait.timeout_ms)),
+                    What::Wait(wait) => Some(wait.deadline()),
                     _ => None,
                 };
                 let pending = Pending { head, started: now.mono, deadline, what };
@@ -144,14 +147,13 @@ impl Node {
 
     fn answer<R: Serialize>(
         &mut self,
-        now: Now,
         client: ClientId,
         head: &Head,
         out: &mut Outbox,
         run: impl FnOnce(&mut Self, &mut Outbox) -> Answer<R>,
     ) {
         let result = run(self, out);
-        self.reply(now, client, head, result.as_ref(), out);
+        self.clients.reply(client, head, result.as_ref(), out);
     }
 
     fn connect(&mut self, now: Now, args: &ConnectArgs, out: &mut Outbox) -> Answer<What> {
@@ -365,18 +367,6 @@ impl Node {
         result::Peers { peers: peers.collect() }
     }
 
-    fn choose_events(&mut self, client: ClientId, args: &EventsArgs) -> Answer<result::Shown> {
-        if let Some(kind) = args.hide.iter().find(|kind| !kind.can_hide()) {
-            return refuse(ErrorCode::BadValue, format!("`{}` can't be hidden", kind.name()));
-        }
-        let Some(client) = self.clients.get_mut(&client) else { return refuse(ErrorCode::NotFound, "no such client") };
-        args.show.iter().for_each(|kind| client.show(*kind, true));
-        args.hide.iter().for_each(|kind| client.show(*kind, false));
-        let shown = client.shown().to_vec();
-        let hidden = EventKind::ALL.iter().copied().filter(|kind| !shown.contains(kind)).collect();
-        Ok(result::Shown { shown, hidden })
-    }
-
     fn history(&self, args: &HistoryArgs) -> Answer<result::History> {
         let room = args.room.as_deref().unwrap_or(&self.room);
         let limit = args.limit as usize;
@@ -460,54 +450,6 @@ impl Node {
         })
     }
 
-    fn wait(&self, client: ClientId, args: WaitArgs, after: Option<Option<u64>>, is_async: bool) -> Answer<Wait> {
-        let alone = args.fields.is_empty();
-        let (patterns, all) = match (args.event, args.any, args.all) {
-            (Some(event), None, None) => (vec![Pattern { event, fields: args.fields }], false),
-            (None, Some(any), None) if alone => (any, false),
-            (None, None, Some(all)) if alone && args.count == 1 => (all, true),
-            (None, None, None) => return refuse(ErrorCode::MissingField, "`event`, `any` or `all` is needed"),
-            (None, _, _) => {
-                return refuse(ErrorCode::BadValue, "`match` goes with `event`, `count` with `event` or `any`");
-            }
-            _ => return refuse(ErrorCode::BadValue, "one of `event`, `any` and `all`, not more"),
-        };
-        if !(1..=64).contains(&patterns.len()) || !(1..=10_000).contains(&args.count) {
-            return refuse(ErrorCode::BadValue, "`any` and `all` list 1 to 64 events, `count` is from 1 to 10000");
-        }
-        for pattern in &patterns {
-            let name = pattern.event.name();
-            use EventKind::{Bye, Fatal, Lagged, Reply};
-            if matches!(pattern.event, Reply | Lagged | Fatal | Bye) {
-                return refuse(ErrorCode::BadValue, format!("`{name}` is not an event that can be waited for"));
-            }
-            if !self.is_wanted(pattern.event) {
-                let message =
-                    format!("`{name}` is hidden: show it first, with {{\"cmd\":\"events\",\"show\":[\"{name}\"]}}");
-                return refuse(ErrorCode::EventHidden, message);
-            }
-        }
-        let cursor = match after {
-            None => self.clients.get(&client).map_or(0, |client| client.place),
-            Some(Some(place)) => place,
-            Some(None) => return refuse(ErrorCode::NotFound, "no earlier command has that `id`"),
-        };
-        let missing = if all { patterns.len() } else { args.count as usize };
-        Ok(Wait {
-            taken: vec![None; if all { patterns.len() } else { 0 }],
-            patterns,
-            all,
-            fits: Vec::new(),
-            missing,
-            cursor,
-            found: Vec::new(),
-            found_bytes: 0,
-            omitted: 0,
-            moves: !is_async,
-            timeout_ms: args.timeout_ms,
-        })
-    }
-
     fn status(&self, now: Now) -> result::Status {
         let greeting = self.links.values().filter(|link| link.stage == Stage::Greeting).count();
         result::Status {
@@ -532,9 +474,8 @@ impl Node {
         let (rooms, history, history_bytes) = self.history.held();
         let queues = self.links.values().map(|link| link.queue.held());
         let (frames, frame_bytes) = queues.fold((0, 0), |(n, b), (frames, bytes)| (n + frames, b + bytes));
-        let logs = self.clients.values().map(super::clients::Client::log_held);
-        let (wait_events, wait_bytes) = logs.fold((0, 0), |(n, b), (events, bytes)| (n + events, b + bytes));
-        let waiting = self.clients.values().map(|it| it.aside.len() + usize::from(it.blocked.is_some())).sum();
+        let (wait_events, wait_bytes) = self.clients.log_held();
+        let waiting = self.clients.pending_count();
         let [(_, voice_rate_authors, _), (_, voice_rate_links, _)] = self.voice.rates.held();
         result::Queues {
             frames,

@@ -203,7 +203,7 @@ impl Node {
 
     /// A target could not be linked: whoever waits for it is told, and it is dialled again later if it is to be kept.
     pub(super) fn target_failed(&mut self, now: Now, addr: &str, code: LinkCode, reason: &str, out: &mut Outbox) {
-        self.stirred = true;
+        self.clients.recheck_pending();
         let Some(target) = self.targets.get_mut(addr) else { return };
         (target.tried, target.level1) = (true, false);
         target.failures = target.failures.saturating_add(1);
@@ -244,7 +244,7 @@ impl Node {
             (target.state, target.tried, target.keep, target.level1) = (State::Linked(link), true, true, false);
         }
         self.settle_connects(addr, &Ok(peer.to_owned()));
-        self.stirred = true;
+        self.clients.recheck_pending();
     }
 
     /// Something about a target is due.

@@ -115,7 +115,7 @@ impl Node {
             self.warn_of_weak_key(now, &room, out);
         }
         self.voice_rekeyed(now, &room, out);
-        self.stirred = true;
+        self.clients.recheck_pending();
     }
 
     /// The key that seals what goes into a room.

@@ -565,7 +565,7 @@ impl Node {
 
     /// What follows when a link is of no more use, whatever it was before.
     fn lost(&mut self, now: Now, id: LinkId, stage: Stage, code: LinkCode, reason: &str, out: &mut Outbox) {
-        self.stirred = true;
+        self.clients.recheck_pending();
         let Some(link) = self.links.get(&id) else { return };
         self.log(LogLevel::Info, out, || format!("link with {}: {reason}", link.addr));
         match stage {

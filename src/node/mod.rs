@@ -10,7 +10,7 @@
 //! - [`greeting`]: hello, and which of two links between the same nodes stays
 //! - [`places`]: the counters of our own signed messages; [`trust`]: whom the node believes, [`ahead`]: looked at together; [`rates`]: how much
 //! - [`relay`]: a message's way through the node; [`neighbour`]: what two nodes of ours say to each other
-//! - [`clients`]: lines to clients, the events that `wait` looks back over
+//! - [`lines`]: what clients are told from everywhere
 //! - [`voice`]: voice: who is in, what goes to whom, what is heard
 //! - [`strikes`]: what is done about those who break the rules; [`blocks`]: who is blocked by command
 //! - [`state`]: what is kept from one run to the next
@@ -28,6 +28,7 @@ use crate::api::event::ByeReason;
 use crate::api::{EventKind, Request};
 use crate::base::{Chance, Counters, LinkCode, Roots, Stamps};
 pub use crate::base::{ClientId, DialId, JobId, LinkId, LogLevel, Now, State, Table};
+use crate::clients::{self, Clients};
 use crate::gossip::history::History;
 use crate::gossip::replay::Replay;
 use crate::gossip::seen::Seen;
@@ -42,13 +43,13 @@ mod ahead;
 mod blocks;
 #[cfg(any(test, fuzzing))]
 pub mod chaos;
-pub mod clients;
 mod commands;
 mod dial;
 mod encryption;
 mod ending;
 mod greeting;
 mod keys;
+mod lines;
 mod links;
 mod neighbour;
 mod pending;
@@ -62,14 +63,12 @@ mod tests;
 mod trust;
 mod voice;
 
-use clients::Client;
 use dial::Target;
 pub use dial::read_target;
 pub use ending::EXIT_OUTPUT_CLOSED;
 use ending::Phase;
 use keys::Keys;
 use links::{Link, Neighbours};
-pub use pending::seq_at;
 
 /// The client at stdin and stdout.
 pub const STDIO: ClientId = ClientId(0);
@@ -324,11 +323,8 @@ pub struct Node {
 
     voice: voice::Voice,
 
-    clients: BTreeMap<ClientId, Client>,
-    /// Something has happened that a waiting command may have waited for.
-    stirred: bool,
+    clients: Clients<pending::What>,
     counters: Counters,
-    warned: BTreeMap<crate::api::event::WarningCode, Instant>,
     stores: state::Stores,
     blocks: blocks::Blocks,
     offenders: strikes::Offenders,
@@ -375,15 +371,14 @@ impl Node {
             jobs: BTreeMap::new(),
             next_job: 0,
             voice,
-            clients: BTreeMap::from([(STDIO, Client::new(&config.events))]),
-            stirred: false,
+            clients: Clients::new(config.check),
             counters: Counters::default(),
-            warned: BTreeMap::new(),
             stores: state::Stores::default(),
             blocks: blocks::Blocks::default(),
             offenders: strikes::Offenders::default(),
             config,
         };
+        node.clients.add(STDIO, &node.config.events);
         node.say_ready(out);
         node.warn_of_weak_keys(now, out);
         node.load_blocks(now, out);
@@ -413,8 +408,8 @@ impl Node {
             Input::PlaybackDue => self.playback_due(now, out),
             Input::Devices { job, devices } => self.devices_listed(job, devices),
             Input::Request { client, request } => self.requested(now, client, request, out),
-            Input::EndOfInput(client) => self.input_ended(client),
-            Input::LagLines { client, lines } => self.lag_lines(client, lines),
+            Input::EndOfInput(client) => self.clients.end_input(client),
+            Input::LagLines { client, lines } => self.clients.set_lag_lines(client, lines),
             Input::Stepped { link, stepped } => self.stepped(now, link, stepped, out),
             Input::Derived { job, key } => self.derived(now, job, key, out),
             Input::Saved { stores, error } => self.saved(now, stores, error.as_deref(), out),
@@ -422,7 +417,7 @@ impl Node {
             Input::OutputClosed(client) => self.output_closed(now, client, out),
             Input::AcceptFailed(why) => self.accept_failed(now, &why, out),
             Input::Warn(code, message) => self.warn(now, code, &message, out),
-            Input::Tick => self.stirred = true,
+            Input::Tick => self.clients.recheck_pending(),
         }
         self.check_deadlines(now, out);
         self.run_pending(now, out);
@@ -435,10 +430,9 @@ impl Node {
     pub fn next_deadline(&self) -> Option<Instant> {
         let links = self.links.values().filter_map(Link::deadline);
         let targets = self.targets.values().filter_map(Target::deadline);
-        let clients = self.clients.values().filter_map(Client::deadline);
         links
             .chain(targets)
-            .chain(clients)
+            .chain(self.clients.deadline())
             .chain(self.phase.deadline())
             .chain(self.voice.deadline())
             .chain(self.blocks.deadline())
@@ -452,7 +446,7 @@ impl Node {
         self.phase.is_running()
             && self.has_places()
             && self.rates.may_say(now)
-            && self.clients.get(&client).is_some_and(Client::is_free)
+            && self.clients.is_free(client)
             && !self.full.iter().any(|id| self.is_worth_waiting_for(now, *id))
     }
 
@@ -486,9 +480,7 @@ impl Node {
         self.voice_due(now, out);
         self.blocks_due(now, out);
         self.rates_due(now);
-        if self.clients.values().any(|client| client.deadline().is_some_and(|at| at <= now.mono)) {
-            self.stirred = true;
-        }
+        self.clients.on_time(now);
     }
 
     /// Whether messages of a room are shown.

@@ -110,7 +110,7 @@ impl Node {
             }
         }
         self.confirmed_by(&message, &peer);
-        self.stirred = true;
+        self.clients.recheck_pending();
     }
 
     /// A neighbour's user name is known: an event tells if it is new.
