@@ -1,6 +1,7 @@
 //! The log of events, one for all clients.
 //!
-//! Its positions count up from 0 and are never used again. What is too old goes; where it starts then, its readers see.
+//! Positions count up from 0 and are never used again. When the log is full, its oldest events are dropped and
+//! [`Log::start`] moves on; a reader that stands before it has missed some.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use super::{MAX_LOG_BYTES, MAX_LOG_EVENTS};
 use crate::api::EventKind;
 
-/// Events that have passed, the newest of them.
+/// The newest events that have passed.
 #[derive(Debug)]
 pub struct Log {
     events: VecDeque<Logged>,
@@ -53,7 +54,7 @@ impl Log {
         self.events.range(index(from).min(end)..end).map(|event| event.kind)
     }
 
-    /// Adds an event, for which the oldest go.
+    /// Adds an event. The oldest are dropped while there is too much.
     pub fn push(&mut self, kind: EventKind, text: Arc<str>) {
         self.bytes += text.len();
         self.events.push_back(Logged { kind, text });

@@ -1,19 +1,18 @@
-//! Clients: who gives commands and reads events.
+//! Clients: they give commands and read events.
 //!
-//! Today that is stdio alone, later others beside it. What happens is logged once for all of them. Each client has its
-//! own choice of the events that it is shown, its own numbers for its lines, its own cursor in the log, and its own
-//! commands that wait.
+//! Today stdio is the only one; others will follow. Events are logged once for all clients. Each client has its own
+//! choice of events that are shown, its own line numbers, its own cursor in the log, and its own pending commands.
 //!
 //! - [`log`]: the events that `wait` looks back over; [`numbers`]: the numbers that a client's lines bear
 //! - [`lines`]: events, warnings and replies on their way to clients
 //! - [`pending`]: commands that wait, whatever they wait for; [`wait`]: those that wait for events
 //!
-//! A client's writer numbers its lines, for it alone knows which of them were dropped. [`Clients`] counts along, so that
-//! an event in the answer of a `wait` bears the number of its line.
+//! The writer of a client's output numbers the lines, since it alone knows which of them it dropped. [`Clients`] counts
+//! along, so that an event in a `wait`'s answer has the number of its line.
 //!
-//! Nothing here calls whoever holds the clients. What a pending command waits for is its holder's (the parameter `W`):
-//! [`Clients::recheck_pending`] notes that there may be something new for one, and the holder looks at them all. That a
-//! command has failed under `--check` is noted as well, and asked for with [`Clients::take_check_failure`].
+//! Nothing here calls the node. The things that a pending command may wait for are the node's own (the type `W`):
+//! [`Clients::recheck_pending`] notes that there may be news for one of them, and the node then goes through them all. A
+//! command's failure under `--check` is noted, too; the node asks for it with [`Clients::take_check_failure`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -115,7 +114,7 @@ impl<W> Clients<W> {
         self.all.get_mut(index)
     }
 
-    /// Whether anybody would see an event of that kind. Most are always logged, for `wait`.
+    /// Whether events of that kind are logged. Most always are, for `wait`; those hidden at first only if shown to a client.
     pub fn is_wanted(&self, kind: EventKind) -> bool {
         !kind.hidden_at_first() || self.all.iter().any(|client| client.numbers.shows(kind))
     }

@@ -1,16 +1,16 @@
 //! The numbers of a client's lines.
 //!
-//! An event that a client is shown is a line of its own, and so are its replies and the `lagged` lines of its writer: the
-//! same event has another number at each client. These numbers need not be kept for each event: from one event to the
-//! next they go up by one, unless another line came between or the choice of events has changed. So a client keeps such
-//! [`Stretch`]es of the log, of [`MAX_STRETCH`] events at most, and counts within them.
+//! A client's events, its replies and its writer's `lagged` lines are all numbered in one sequence, so the same event has
+//! a different number at each client. The numbers are not kept one by one: from one event shown to the next they go up by
+//! one, unless another line came between or the choice of events has changed. A client keeps such [`Stretch`]es of the
+//! log, of [`MAX_STRETCH`] events at most, and counts within them.
 
 use std::collections::VecDeque;
 
 use super::log::Log;
 use crate::api::EventKind;
 
-/// What a client is shown, and how its lines are numbered.
+/// A client's choice of events, and the numbers of its lines.
 #[derive(Debug)]
 pub struct Numbers {
     shown: Kinds,
