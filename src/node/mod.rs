@@ -15,7 +15,7 @@
 //! - [`strikes`]: what is done about those who break the rules; [`blocks`]: who is blocked by command
 //! - [`state`]: what is kept from one run to the next
 //! - [`keys`]: rooms with a key
-//! - [`commands`]: what each command does at once; [`pending`]: those that wait
+//! - [`commands`]: what each command does
 //! - [`ending`]: the way out
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,7 +52,6 @@ mod keys;
 mod lines;
 mod links;
 mod neighbour;
-mod pending;
 mod places;
 mod rates;
 mod relay;
@@ -323,7 +322,7 @@ pub struct Node {
 
     voice: voice::Voice,
 
-    clients: Clients<pending::What>,
+    clients: Clients<commands::waits::What>,
     counters: Counters,
     stores: state::Stores,
     blocks: blocks::Blocks,

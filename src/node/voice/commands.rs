@@ -10,7 +10,7 @@ use crate::api::event::WarningCode;
 use crate::api::{ErrorCode, result};
 use crate::clients::Head;
 use crate::node::ClientId;
-use crate::node::pending::{Pending, What};
+use crate::node::commands::waits::{Pending, What};
 use crate::node::{JobId, Node, Now, Outbox, Output};
 use crate::voice::{Codec, Figures};
 use crate::wire::limits::{DIAL_TIME, MAX_VOICE_MEMBERS};

@@ -7,12 +7,11 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::{ClientId, JobId};
-use super::{Node, Now, Outbox};
 use crate::api::arguments::{Scheme, SendArgs};
 use crate::api::error::ApiError;
 use crate::api::{ErrorCode, result};
 use crate::clients::{self, Slot, Wait};
+use crate::node::{ClientId, JobId, Node, Now, Outbox};
 use crate::wire::limits::DIAL_TIME;
 
 /// A command that waits.
@@ -30,7 +29,7 @@ pub enum What {
     /// A key that is being derived.
     Key { job: JobId, room: String, scheme: Scheme },
     /// The first dials, then microphone and speaker.
-    VoiceJoin(Box<super::voice::Join>),
+    VoiceJoin(Box<crate::node::voice::Join>),
     /// The list of sound devices.
     Devices { job: JobId },
     /// Events.
@@ -39,7 +38,7 @@ pub enum What {
 
 impl Node {
     /// Looks at all commands that wait, as long as there is something new for them.
-    pub(super) fn run_pending(&mut self, now: Now, out: &mut Outbox) {
+    pub(in crate::node) fn run_pending(&mut self, now: Now, out: &mut Outbox) {
         while self.clients.take_recheck() {
             for client in self.clients.waiting() {
                 // One at a time, the others staying where an end that one of them brings about finds them.
@@ -56,7 +55,14 @@ impl Node {
     }
 
     /// Starts a command that may have to wait.
-    pub(super) fn begin(&mut self, now: Now, client: ClientId, is_async: bool, pending: Pending, out: &mut Outbox) {
+    pub(in crate::node) fn begin(
+        &mut self,
+        now: Now,
+        client: ClientId,
+        is_async: bool,
+        pending: Pending,
+        out: &mut Outbox,
+    ) {
         let slot = if is_async { Slot::Aside } else { Slot::Blocking };
         if let Some(pending) = self.go_on(now, client, pending, out) {
             self.clients.put(client, slot, pending);
@@ -117,7 +123,7 @@ impl Node {
         let What::Send(args) = &pending.what else { return None };
         let limit = pending.started + Duration::from_millis(args.timeout_ms);
         let first_dials = self.started + DIAL_TIME;
-        let untried = self.targets.values().any(super::dial::Target::is_first_try);
+        let untried = self.targets.values().any(crate::node::dial::Target::is_first_try);
         let links = self.neighbours.len();
         let min_links = args.min_links as usize;
         if untried && now.mono < first_dials {
@@ -158,7 +164,7 @@ impl Node {
     }
 
     /// Tells the commands that wait for an address what came of it. False if none does.
-    pub(super) fn settle_connects(&mut self, to: &str, result: &Result<String, ApiError>) -> bool {
+    pub(in crate::node) fn settle_connects(&mut self, to: &str, result: &Result<String, ApiError>) -> bool {
         let mut any = false;
         for pending in self.clients.pending_mut() {
             if let What::Connect { addr, outcome } = &mut pending.what
@@ -176,7 +182,7 @@ impl Node {
     }
 
     /// A neighbour has confirmed a message.
-    pub(super) fn confirmed_by(&mut self, message: &str, peer: &Rc<str>) {
+    pub(in crate::node) fn confirmed_by(&mut self, message: &str, peer: &Rc<str>) {
         for pending in self.clients.pending_mut() {
             if let What::Confirm { sent, by, .. } = &mut pending.what
                 && sent.message == message
