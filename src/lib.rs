@@ -11,6 +11,7 @@
 //! - [`gossip`]: pure: message ids seen, what became of each message
 //! - [`history`]: pure: messages kept
 //! - [`voice`]: pure: from PCM to packets and back: codec, jitter buffer, concealment, mixer
+//! - [`clients`]: pure: one log of events for all clients, their lines, and their commands that wait
 //! - [`node`]: pure: the one state machine that decides everything
 //! - [`driver`]: the event loop: sockets, stdio, time
 //! - [`audio`]: microphones and speakers: devices, WAV files, tones, pipes, none
@@ -20,11 +21,13 @@
 //! - [`mod@line`]: pure: a virtual line for datagrams, with loss, delay and jitter; for tests
 //! - [`lab`]: one talker and one listener over such a line, to compare settings
 //!
-//! Nothing in `wire`, `gossip`, `history`, `voice`, `api` and `node` reads a clock, draws a random number or does I/O.
+//! Nothing in `wire`, `gossip`, `history`, `link`, `rooms`, `clients`, `voice`, `api` and `node` reads a clock, draws a random
+//! number that was not given, or does I/O.
 
 pub mod api;
 pub mod audio;
 pub mod base;
+pub mod clients;
 pub mod compare;
 pub mod driver;
 pub mod gossip;

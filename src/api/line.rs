@@ -13,9 +13,21 @@ use serde_json::ser::{Formatter, Serializer};
 /// Types of this crate always serialise; a failure would be a bug, and gives an empty object rather than a panic.
 pub fn to_json(value: &impl Serialize) -> String {
     let mut bytes = Vec::with_capacity(256);
-    match value.serialize(&mut Serializer::with_formatter(&mut bytes, SafeFormatter)) {
-        Ok(()) => String::from_utf8(bytes).unwrap_or_else(|_| "{}".to_owned()),
-        Err(_) => "{}".to_owned(),
+    serialise(value, &mut bytes);
+    String::from_utf8(bytes).unwrap_or_else(|_| "{}".to_owned())
+}
+
+/// The same, written into a buffer that can be used again.
+pub fn write_json<'b>(value: &impl Serialize, buffer: &'b mut Vec<u8>) -> &'b str {
+    buffer.clear();
+    serialise(value, buffer);
+    std::str::from_utf8(buffer).unwrap_or("{}")
+}
+
+fn serialise(value: &impl Serialize, bytes: &mut Vec<u8>) {
+    if value.serialize(&mut Serializer::with_formatter(&mut *bytes, SafeFormatter)).is_err() {
+        bytes.clear();
+        bytes.extend_from_slice(b"{}");
     }
 }
 

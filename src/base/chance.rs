@@ -1,8 +1,8 @@
 //! Chance: random streams, one for each component.
 //!
 //! Each stream is forked from one root by the name of its component, so that a draw more in one changes nothing in another.
-//! With a seed, all streams but those of secrets are the same in every run. The secret of the identity and the ids of our
-//! messages have streams that are not forked by name: what a seed gave once, it gives for ever.
+//! With a seed, all streams but those of secrets are the same in every run. The secret of the identity, the ids of our messages and
+//! all that links draw have streams that are not forked by name: what a seed gave once, it gives for ever.
 
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use uuid::Uuid;
 pub struct Roots {
     identity: [u8; 32],
     message_ids: ChaCha12Rng,
+    links: ChaCha12Rng,
     chance: [u8; 32],
     secret: [u8; 32],
 }
@@ -25,14 +26,16 @@ impl Roots {
     /// a seed and not an id); secrets never do, but for the identity's, so that a test's node ids are the same in every run.
     pub fn new(seed: Option<u64>, name: &str, entropy: [u8; 32]) -> Self {
         let mut from_system = ChaCha12Rng::from_seed(entropy);
-        let chance = match seed {
+        let root = match seed {
             Some(seed) => Sha256::new().chain_update(seed.to_be_bytes()).chain_update(name).finalize().into(),
             None => bytes(&mut from_system),
         };
-        let mut chance = ChaCha12Rng::from_seed(chance);
-        let message_ids = ChaCha12Rng::from_rng(&mut chance);
-        let identity = if seed.is_some() { bytes(&mut chance) } else { bytes(&mut from_system) };
-        Self { identity, message_ids, chance: bytes(&mut chance), secret: bytes(&mut from_system) }
+        let mut links = ChaCha12Rng::from_seed(root);
+        let message_ids = ChaCha12Rng::from_rng(&mut links);
+        let identity = if seed.is_some() { bytes(&mut links) } else { bytes(&mut from_system) };
+        // The key of the table of ids seen once came from here.
+        bytes::<16>(&mut links);
+        Self { identity, message_ids, links, chance: root, secret: bytes(&mut from_system) }
     }
 
     /// The secret of a new identity.
@@ -43,6 +46,11 @@ impl Roots {
     /// The stream of our messages' ids.
     pub fn message_ids(&self) -> Chance {
         Chance(self.message_ids.clone())
+    }
+
+    /// The stream of links.
+    pub fn links(&self) -> Chance {
+        Chance(self.links.clone())
     }
 
     /// A component's stream, repeatable with a seed.
@@ -120,10 +128,10 @@ mod tests {
     fn a_draw_in_one_stream_changes_no_other() {
         let roots = Roots::new(Some(7), "Alice", [1; 32]);
         let before = (roots.chance("call").number(), roots.message_ids().uuid());
-        let mut link = roots.chance("link");
+        let mut link = roots.links();
         (0..100).for_each(|_| drop(link.uuid()));
         assert_eq!((roots.chance("call").number(), roots.message_ids().uuid()), before);
-        assert_ne!(roots.chance("link").number(), roots.chance("call").number());
+        assert_ne!(roots.links().number(), roots.chance("call").number());
         assert_ne!(roots.chance("link").number(), roots.secrets("link").number());
     }
 

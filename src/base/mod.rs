@@ -13,7 +13,7 @@ mod rows;
 pub use chance::{Chance, Roots};
 pub use counters::Counters;
 pub use ids::{ClientId, DialId, JobId, LinkId, LogLevel};
-pub use moment::{Now, Stamps, rfc3339};
+pub use moment::{Now, Stamps, millis, rfc3339};
 pub use rate::{BURST, Bucket, Rate};
 pub use reason::{Direction, DropCause, LinkCode, OpenError};
 pub use rows::{State, Table};

@@ -18,6 +18,11 @@ pub fn rfc3339(unix_ms: u64) -> String {
     humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms)).to_string()
 }
 
+/// A duration in whole milliseconds.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Where seeded time starts: 2026-01-01T00:00:00Z, in milliseconds since 1970.
 const SEEDED_START: u64 = 1_767_225_600_000;
 /// How far seeded time goes with each stamp: a second, so that the order shows.

@@ -14,8 +14,7 @@ use std::time::Duration;
 use crate::api::EventKind;
 use crate::api::event::{Event, Lagged};
 use crate::api::line::to_json;
-use crate::node::clients::{MAX_ASYNC, MAX_QUEUE_BYTES, MAX_QUEUE_LINES};
-use crate::node::seq_at;
+use crate::clients::{MAX_ASYNC, MAX_QUEUE_BYTES, MAX_QUEUE_LINES, seq_at};
 
 /// How much a writer takes out at once, in bytes.
 const BATCH: usize = 64 << 10;

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::base::Now;
+use crate::base::{Now, millis};
 use crate::wire::limits::MAX_BLOCKS;
 
 /// The longest time of a block, in milliseconds: a year. A longer one is for good.
@@ -193,10 +193,6 @@ pub fn one_form(id: &str) -> Cow<'_, str> {
         Ok(uuid) => Cow::Owned(uuid.hyphenated().to_string()),
         Err(_) => Cow::Borrowed(id),
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -130,7 +130,7 @@ impl Links {
         Self {
             noise: Arc::new(noise::Keys::new(identity, secrets.bytes(), network)),
             settings,
-            chance: roots.chance("link"),
+            chance: roots.links(),
             secrets,
             table: Table::default(),
             neighbours: Neighbours::default(),

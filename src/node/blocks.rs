@@ -6,7 +6,7 @@ use super::commands::{Answer, refuse, short};
 use super::{Node, Now, Outbox};
 use crate::api::arguments::{BlockArgs, MAX_NAME, UnblockArgs};
 use crate::api::{ErrorCode, result};
-use crate::base::Table;
+use crate::base::{Table, millis};
 use crate::link::blocks::{Blocked, MAX_FOR_MS, Row, one_form};
 use crate::wire::limits::MAX_BLOCKS;
 
@@ -90,7 +90,7 @@ impl Node {
         let blocks = blocks.map(|(it, left_ms)| result::Block { who: name(it), left_ms, ban: false });
         let bans = self.links.bans(now).map(|(addr, until)| result::Block {
             who: result::Blockee { addr: Some(addr), ..Default::default() },
-            left_ms: Some(super::pending::millis(until.saturating_duration_since(now.mono))),
+            left_ms: Some(millis(until.saturating_duration_since(now.mono))),
             ban: true,
         });
         result::Blocks { blocks: blocks.chain(bans).collect() }

@@ -44,13 +44,6 @@ impl Phase {
 }
 
 impl Node {
-    /// A client's input has ended.
-    pub(super) fn input_ended(&mut self, client: ClientId) {
-        if let Some(client) = self.clients.get_mut(&client) {
-            client.ended = true;
-        }
-    }
-
     /// Nobody reads a client's lines any more.
     pub(super) fn output_closed(&mut self, now: Now, client: ClientId, out: &mut Outbox) {
         if client == STDIO {
@@ -66,7 +59,7 @@ impl Node {
         let time = self.config.drain;
         self.phase = Phase::Draining { reason, exit, until: now.mono + time };
         self.leave_voice(now, out);
-        let failed = self.interrupt_pending(now, out) && self.config.check;
+        let failed = self.clients.interrupt(out) && self.config.check;
         if let Phase::Draining { exit, .. } = &mut self.phase
             && failed
             && *exit == 0
@@ -77,10 +70,16 @@ impl Node {
         self.hear_links(now, out);
     }
 
+    /// Ends with the first command that fails under `--check`.
+    pub(super) fn end_at_check_failure(&mut self, now: Now, out: &mut Outbox) {
+        if self.clients.take_check_failure() {
+            self.end(now, ByeReason::Check, EXIT_CHECK, out);
+        }
+    }
+
     /// Ends at the end of input, and says `bye` when all links are closed or the time is over.
     pub(super) fn go_on_ending(&mut self, now: Now, out: &mut Outbox) {
-        let done = self.clients.get(&STDIO).is_some_and(|client| client.ended && client.is_idle());
-        if done && !self.config.stay {
+        if self.clients.is_done(STDIO) && !self.config.stay {
             self.end(now, ByeReason::Eof, 0, out);
         }
         let Phase::Draining { until, .. } = self.phase else { return };

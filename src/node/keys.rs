@@ -64,6 +64,6 @@ impl Node {
             self.warn_of_weak_key(now, &room, out);
         }
         self.voice_rekeyed(now, &room, out);
-        self.stirred = true;
+        self.clients.recheck_pending();
     }
 }

@@ -7,15 +7,14 @@
 //!
 //! - [`route`]: what comes in goes to the component that it concerns, and what links have to tell to those that hear of it
 //! - [`relay`]: a message's way through the node
-//! - [`clients`]: lines to clients, the events that `wait` looks back over
+//! - [`lines`]: lines to clients, as the other parts of the node say them
 //! - [`voice`]: voice: who is in, what goes to whom, what is heard
 //! - [`blocks`]: who is blocked by command
 //! - [`persist`]: what is kept from one run to the next
 //! - [`keys`]: keys of rooms, as clients set them
-//! - [`commands`]: what each command does at once; [`pending`]: those that wait
+//! - [`commands`]: what each command does at once
 //! - [`ending`]: the way out
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -24,6 +23,7 @@ use crate::api::event::ByeReason;
 use crate::api::{EventKind, Request};
 use crate::base::{Chance, Counters, LinkCode, Rate, Roots, Stamps};
 pub use crate::base::{ClientId, DialId, JobId, LinkId, LogLevel, Now, State, Table};
+use crate::clients::{self, Clients};
 use crate::gossip::Gossip;
 use crate::gossip::numbers::Numbers;
 use crate::gossip::replay::{Replay, Window};
@@ -40,11 +40,10 @@ use crate::wire::room_key::RoomKey;
 mod blocks;
 #[cfg(any(test, fuzzing))]
 pub mod chaos;
-pub mod clients;
 mod commands;
 mod ending;
 mod keys;
-mod pending;
+mod lines;
 mod persist;
 mod relay;
 mod route;
@@ -52,10 +51,8 @@ mod route;
 mod tests;
 mod voice;
 
-use clients::Client;
 pub use ending::EXIT_OUTPUT_CLOSED;
 use ending::Phase;
-pub use pending::seq_at;
 
 /// The client at stdin and stdout.
 pub const STDIO: ClientId = ClientId(0);
@@ -273,11 +270,8 @@ pub struct Node {
 
     voice: voice::Voice,
 
-    clients: BTreeMap<ClientId, Client>,
-    /// Something has happened that a waiting command may have waited for.
-    stirred: bool,
+    clients: Clients<commands::waits::What>,
     counters: Counters,
-    warned: BTreeMap<crate::api::event::WarningCode, Instant>,
     stores: persist::Stores,
 }
 
@@ -310,13 +304,12 @@ impl Node {
             history: History::new(config.history_bytes, roots.chance("history").bytes()),
             next_job: 0,
             voice,
-            clients: BTreeMap::from([(STDIO, Client::new(&config.events))]),
-            stirred: false,
+            clients: Clients::new(config.check),
             counters: Counters::default(),
-            warned: BTreeMap::new(),
             stores: persist::Stores::default(),
             config,
         };
+        node.clients.add(STDIO, &node.config.events);
         node.say_ready(out);
         node.warn_of_weak_keys(now, out);
         node.load_blocks(now, out);
@@ -351,8 +344,8 @@ impl Node {
             Input::PlaybackDue => self.playback_due(now, out),
             Input::Devices { job, devices } => self.devices_listed(job, devices),
             Input::Request { client, request } => self.requested(now, client, request, out),
-            Input::EndOfInput(client) => self.input_ended(client),
-            Input::LagLines { client, lines } => self.lag_lines(client, lines),
+            Input::EndOfInput(client) => self.clients.end_input(client),
+            Input::LagLines { client, lines } => self.clients.set_lag_lines(client, lines),
             Input::Stepped { link, stepped } => self.on_stepped(now, link, stepped, out),
             Input::Derived { job, key } => self.derived(now, job, key, out),
             Input::Saved { stores, error } => self.saved(now, stores, error.as_deref(), out),
@@ -360,7 +353,7 @@ impl Node {
             Input::OutputClosed(client) => self.output_closed(now, client, out),
             Input::AcceptFailed(why) => self.links.on_accept_failed(now, why, out),
             Input::Warn(code, message) => self.warn(now, code, &message, out),
-            Input::Tick => self.stirred = true,
+            Input::Tick => self.clients.recheck_pending(),
         }
         self.hear_links(now, out);
         self.check_deadlines(now, out);
@@ -372,9 +365,9 @@ impl Node {
 
     /// When `handle` wants to be called again at the latest; `None`: when something happens.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let clients = self.clients.values().filter_map(Client::deadline);
-        clients
-            .chain(self.links.deadline())
+        let links = self.links.deadline().into_iter();
+        links
+            .chain(self.clients.deadline())
             .chain(self.phase.deadline())
             .chain(self.voice.deadline())
             .chain(self.gossip.deadline())
@@ -386,7 +379,7 @@ impl Node {
         self.phase.is_running()
             && self.has_numbers()
             && self.gossip.may_say(now)
-            && self.clients.get(&client).is_some_and(Client::is_free)
+            && self.clients.is_free(client)
             && !self.links.is_waiting(now, None)
     }
 
@@ -402,9 +395,7 @@ impl Node {
         self.voice_due(now, out);
         self.blocks_due(now, out);
         self.gossip.on_time(now);
-        if self.clients.values().any(|client| client.deadline().is_some_and(|at| at <= now.mono)) {
-            self.stirred = true;
-        }
+        self.clients.on_time(now);
     }
 
     fn log(&self, level: LogLevel, out: &mut Outbox, line: impl FnOnce() -> String) {

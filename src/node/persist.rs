@@ -103,7 +103,7 @@ impl Node {
                 self.warn(now, WarningCode::StateNotSaved, &message, out);
             }
         }
-        self.stirred = true;
+        self.clients.recheck_pending();
     }
 }
 

@@ -6,7 +6,7 @@ use super::{LinkId, Node, Now, Outbox};
 use crate::api::ErrorCode;
 use crate::api::error::ApiError;
 use crate::api::event::{ConnectFailed, Event, PeerDown, PeerUp, Renamed, WarningCode};
-use crate::base::{DialId, LinkCode};
+use crate::base::{DialId, LinkCode, millis};
 use crate::gossip::batch::Batch;
 use crate::link::{News, Trouble};
 use crate::wire::control::Control;
@@ -117,7 +117,7 @@ impl Node {
                     }
                 }
                 self.confirmed_by(&message, &peer);
-                self.stirred = true;
+                self.clients.recheck_pending();
             }
         }
     }
@@ -128,7 +128,7 @@ impl Node {
             for news in self.links.take_news() {
                 self.hear(now, news, out);
             }
-            self.stirred = true;
+            self.clients.recheck_pending();
         }
     }
 
@@ -144,7 +144,7 @@ impl Node {
                 self.settle_connects(&addr, &Ok(peer.to_string()));
             }
             News::Down { peer, username, code, reason, retry_in } => {
-                let retry_in_ms = retry_in.map(super::pending::millis);
+                let retry_in_ms = retry_in.map(millis);
                 let event = PeerDown { peer: &peer, username: &username, code, reason: &reason, retry_in_ms };
                 self.emit(&Event::PeerDown(event), out);
             }
@@ -152,7 +152,7 @@ impl Node {
                 let error = ApiError::new(error_code(code), format!("{addr}: {reason}"));
                 let waited_for = self.settle_connects(&addr, &Err(error));
                 if !waited_for && self.phase.is_running() {
-                    let retry_in_ms = retry_in.map(super::pending::millis);
+                    let retry_in_ms = retry_in.map(millis);
                     let event = ConnectFailed { addr: &addr, code, reason: &reason, retry_in_ms };
                     self.emit(&Event::ConnectFailed(event), out);
                 }

@@ -112,7 +112,7 @@ impl Net {
             ("history bytes", held.history_bytes, limits::MAX_HISTORY_BYTES),
             ("rooms", held.rooms, limits::MAX_ROOMS),
             ("traces", held.traces, limits::MAX_TRACES),
-            ("events", held.wait_events, crate::node::clients::MAX_LOG_EVENTS),
+            ("events", held.wait_events, crate::clients::MAX_LOG_EVENTS),
             ("blocks", held.blocks, limits::MAX_BLOCKS),
             ("offenders", held.offenders, limits::MAX_OFFENDERS),
             ("dial targets", held.dial_targets, limits::MAX_TARGETS),

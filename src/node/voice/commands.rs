@@ -8,9 +8,9 @@ use crate::api::arguments::{VoiceGainArgs, VoiceJoinArgs, VoicePeersArgs};
 use crate::api::error::ApiError;
 use crate::api::event::WarningCode;
 use crate::api::{ErrorCode, result};
+use crate::clients::Head;
 use crate::node::ClientId;
-use crate::node::clients::Head;
-use crate::node::pending::{Pending, What};
+use crate::node::commands::waits::{Pending, What};
 use crate::node::{JobId, Node, Now, Outbox, Output};
 use crate::voice::{Codec, Figures};
 use crate::wire::limits::{DIAL_TIME, MAX_VOICE_MEMBERS};
@@ -92,7 +92,7 @@ impl Node {
                 }
             },
         };
-        self.reply(now, client, &pending.head, joined.as_ref(), out);
+        self.clients.reply(client, &pending.head, joined.as_ref(), out);
         None
     }
 
@@ -140,7 +140,7 @@ impl Node {
         match &mut self.voice.opening {
             Some(opening) => {
                 *opening = Some(opened);
-                self.stirred = true;
+                self.clients.recheck_pending();
             }
             // In the middle of a call: there is no sound any more, but the call goes on.
             None => {
@@ -259,14 +259,13 @@ impl Node {
     pub(in crate::node) fn devices_listed(&mut self, job: JobId, devices: result::Devices) {
         if let Some(list) = self.voice.device_lists.get_mut(&job) {
             *list = Some(devices);
-            self.stirred = true;
+            self.clients.recheck_pending();
         }
     }
 
     /// Answers with the devices, if they are there: true.
     pub(in crate::node) fn answer_devices(
         &mut self,
-        now: Now,
         client: ClientId,
         head: &Head,
         job: JobId,
@@ -278,7 +277,7 @@ impl Node {
                 false
             }
             Some(Some(devices)) => {
-                self.reply(now, client, head, Ok(&devices), out);
+                self.clients.reply(client, head, Ok(&devices), out);
                 true
             }
             None => true,

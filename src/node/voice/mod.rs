@@ -209,7 +209,7 @@ impl Voice {
             ("members", self.roster.len(), MAX_VOICE_KNOWN),
             ("gains", self.gains.len(), MAX_GAINS),
             ("knocks", self.knocks.len(), star::MAX_KNOCKS),
-            ("device lists", self.device_lists.len(), super::clients::MAX_ASYNC + 1),
+            ("device lists", self.device_lists.len(), crate::clients::MAX_ASYNC + 1),
         ]);
         if let Some(call) = &self.call {
             held.push(("streams", call.streams.len(), MAX_VOICE_MEMBERS));

@@ -1,0 +1,161 @@
+//! Commands of messages: `send`, `history`, `trace`.
+
+use serde_json::value::RawValue;
+
+use super::{Answer, refuse, short};
+use crate::api::arguments::{HistoryArgs, MAX_TEXT, SendArgs, TraceArgs};
+use crate::api::{ErrorCode, result};
+use crate::base::rfc3339;
+use crate::clients::MAX_ANSWER;
+use crate::history::{self, Kept, Label, Missing, Page, Query, Range};
+use crate::node::{Node, Now, Outbox};
+use crate::wire::frame::PREFIX;
+use crate::wire::limits::{MAX_HISTORY_PER_ROOM, MAX_TTL};
+use crate::wire::message::View;
+use crate::wire::outgoing::{self, Chat, ENCRYPTED, Message};
+use crate::wire::room_key::{Purpose, Scheme};
+
+impl Node {
+    /// Sends a message, now.
+    pub(super) fn send(&mut self, now: Now, args: &SendArgs, out: &mut Outbox) -> Answer<result::Sent> {
+        let room = args.room.as_deref().unwrap_or(self.rooms.active()).to_owned();
+        let used = self.rooms.scheme(&room);
+        if args.encrypted && used.is_none() {
+            return refuse(ErrorCode::NoKey, format!("room `{}` has no key here: set one with `key`", short(&room)));
+        }
+        let id = args.message.map_or_else(|| self.gossip.message_id(), |id| id.hyphenated().to_string());
+        let number = match self.gossip.take_own(&id) {
+            Ok(number) => number,
+            Err(_) => {
+                return Ok(result::Sent { message: id, room, links: 0, confirmed: 0, duplicate: true });
+            }
+        };
+        let place = self.numbers.next(now);
+        let stamp = self.stamps.next(now);
+        let ts = rfc3339(stamp);
+        let meta = args.meta.as_ref().map(serde_json::value::to_raw_value).and_then(Result::ok);
+        let from = self.id.clone();
+        let mut seal = |purpose, plain: &str| self.rooms.seal(purpose, &from, &room, place, plain);
+        let sealed = seal(Purpose::Text, &args.text);
+        let sealed_meta = meta.as_deref().and_then(|meta| seal(Purpose::Meta, meta.get()));
+        let by = |scheme| move |_: &&str| used == Some(scheme);
+        let (sealed, sealed_meta) = (sealed.as_deref(), sealed_meta.as_deref());
+        let chat = Chat {
+            id: &id,
+            from: &from,
+            username: &self.username,
+            room: &room,
+            msg: if sealed.is_some() { ENCRYPTED } else { &args.text },
+            encrypted_msg: sealed.filter(by(Scheme::Original)),
+            sealed_msg: sealed.filter(by(Scheme::Argon2id)),
+            ttl: MAX_TTL,
+            ttl0: MAX_TTL,
+            ts: &ts,
+            meta: meta.as_deref().filter(|_| sealed.is_none()),
+            encrypted_meta: sealed_meta.filter(by(Scheme::Original)),
+            sealed_meta: sealed_meta.filter(by(Scheme::Argon2id)),
+        };
+        let Some(frame) = outgoing::signed_frame(&Message::Chat(chat), &self.identity, place) else {
+            return refuse(ErrorCode::BadValue, "the message can't be signed");
+        };
+        self.gossip.begin_own_trace(now, number, stamp);
+        let bytes = out.write(|buffer| buffer.extend_from_slice(&frame));
+        let handed = self.hand_out(now, number, None, false, &bytes, out);
+        self.tell_missed((&id, Some(&room), &from, None), &handed.missed, out);
+        let links = handed.to;
+        self.gossip.on_handed(links, false);
+        self.gossip.on_own(now);
+        let body = frame.get(PREFIX..).unwrap_or_default();
+        let kept = Kept { pos: 0, received_at: stamp, hops: 0, via: None, verified: true, frame: body.into() };
+        self.keep(&room, kept, Label { author: &from, id: &id, seq: Some(place) });
+        Ok(result::Sent { message: id, room, links, confirmed: 0, duplicate: false })
+    }
+
+    pub(super) fn history(&self, args: &HistoryArgs) -> Answer<result::History> {
+        let room = args.room.as_deref().unwrap_or(self.rooms.active());
+        let limit = args.limit as usize;
+        if !(1..=MAX_HISTORY_PER_ROOM).contains(&limit) {
+            return refuse(ErrorCode::BadValue, format!("`limit` is from 1 to {MAX_HISTORY_PER_ROOM}"));
+        }
+        let from = match (args.after_pos, args.before_pos, &args.after) {
+            (None, None, None) => history::From::Range(Range::Newest),
+            (Some(pos), None, None) => history::From::Range(Range::After(pos)),
+            (None, Some(pos), None) => history::From::Range(Range::Before(pos)),
+            (None, None, Some(id)) => history::From::AfterId(id.clone()),
+            _ => return refuse(ErrorCode::BadValue, "one of `after_pos`, `before_pos` and `after`, not more"),
+        };
+        match self.history.query(Query { room: room.to_owned(), from, limit }) {
+            Ok(history::Answer::Ready(page)) => Ok(self.page(&page)),
+            // Nothing is on disk yet.
+            Ok(history::Answer::NeedsLoad(_)) => refuse(ErrorCode::Gone, "what follows is not in memory"),
+            Err(Missing::Gone(gone)) => {
+                let oldest =
+                    gone.oldest.map_or("nothing is".to_owned(), |pos| format!("the oldest kept has `pos` {pos}"));
+                refuse(ErrorCode::Gone, format!("what follows is no longer kept: {oldest}"))
+            }
+            Err(Missing::UnknownId) => {
+                let id = args.after.as_deref().unwrap_or_default();
+                match self.gossip.knows_id(id) {
+                    true => refuse(ErrorCode::Gone, "that message is no longer kept, or is of another room"),
+                    false => refuse(ErrorCode::NotFound, format!("no message `{}` is known here", short(id))),
+                }
+            }
+        }
+    }
+
+    /// As many of the messages as fit a line, from the end that was asked for.
+    pub(super) fn page(&self, page: &Page<'_>) -> result::History {
+        let (forwards, mut more) = (page.forwards, page.more);
+        let mut bytes = 0;
+        let mut messages: Vec<(u64, Box<RawValue>)> = Vec::new();
+        let mut take = |kept: &Kept| {
+            let line = View::parse(&kept.frame).ok().and_then(|view| self.message_line(&view, kept, false));
+            let Some(line) = line.and_then(|line| RawValue::from_string(line).ok()) else { return true };
+            bytes += line.get().len() + 1;
+            let fits = bytes <= MAX_ANSWER || messages.is_empty();
+            if fits {
+                messages.push((kept.pos, line));
+            }
+            fits
+        };
+        let all = if forwards { page.iter().all(&mut take) } else { page.iter().rev().all(&mut take) };
+        more |= !all;
+        if !forwards {
+            messages.reverse();
+        }
+        let next = if forwards { messages.last() } else { messages.first() };
+        let next_pos = next.map(|(pos, _)| *pos);
+        result::History { messages: messages.into_iter().map(|(_, line)| line).collect(), more, next_pos }
+    }
+
+    pub(super) fn trace(&mut self, args: &TraceArgs) -> Answer<result::Trace> {
+        let Some(trace) = self.gossip.find_trace(&args.message) else {
+            return refuse(
+                ErrorCode::NotFound,
+                format!("no message `{}` is known here, or it is too old", short(&args.message)),
+            );
+        };
+        let links = trace.links.iter().map(|(peer, at, confirmed)| result::TraceLink {
+            peer: peer.to_string(),
+            after_ms: (at.duration_since(trace.at).as_secs_f64() * 1e6).round() / 1e3,
+            confirmed: *confirmed,
+        });
+        Ok(result::Trace {
+            message: args.message.clone(),
+            from: trace.from.clone(),
+            via: trace.via.as_deref().map(str::to_owned),
+            hops: trace.hops,
+            copies: trace.copies,
+            received_at: rfc3339(trace.received_at),
+            links: links.collect(),
+            dropped: trace.dropped,
+        })
+    }
+}
+
+pub(super) fn check_send(args: SendArgs) -> Answer<SendArgs> {
+    if args.text.len() > MAX_TEXT {
+        return refuse(ErrorCode::BadValue, format!("`text` has {} bytes, at most {MAX_TEXT} go", args.text.len()));
+    }
+    Ok(args)
+}
