@@ -316,7 +316,7 @@ impl Net {
     /// The answer to a line; null if there is none yet.
     pub fn reply(&self, at: At, line: u64) -> Value {
         let is = |it: &&Value| it["event"] == "reply" && it["line"] == line;
-        self.nodes[at.0].lines.iter().find(is).cloned().unwrap_or_default()
+        self.nodes[at.0].lines.iter().rev().find(is).cloned().unwrap_or_default()
     }
 
     /// The events of a name that a node has shown.
