@@ -8,6 +8,7 @@
 //!
 //! - [`api`]: the line protocol: commands, events, their schema
 //! - [`wire`]: bytes and types of the network, and every limit on them
+//! - [`call`]: pure: who is in voice, and what goes to whom
 //! - [`gossip`]: pure: message ids seen, messages kept, what became of each
 //! - [`voice`]: pure: from PCM to packets and back: codec, jitter buffer, concealment, mixer
 //! - [`node`]: pure: the one state machine that decides everything
@@ -18,11 +19,12 @@
 //! - [`compare`]: two recordings beside each other, in figures and as pictures
 //! - [`lab`]: one talker and one listener over a virtual line, for who compares settings
 //!
-//! Nothing in `wire`, `gossip`, `voice`, `api` and `node` reads a clock, draws a random number or does I/O.
+//! Nothing in `wire`, `gossip`, `voice`, `call`, `api` and `node` reads a clock, draws a random number or does I/O.
 
 pub mod api;
 pub mod audio;
 pub mod base;
+pub mod call;
 pub mod compare;
 pub mod driver;
 pub mod gossip;

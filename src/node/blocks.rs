@@ -14,7 +14,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::commands::{Answer, refuse, short};
@@ -195,7 +194,7 @@ impl Node {
             self.close_link(now, id, LinkCode::Blocked, "a command has blocked it", out);
         }
         if let Who::Author(id) = who {
-            self.forget_members(|it| one_form(it) == *id, out);
+            self.with_calls(now, out, |calls, io| calls.forget_members(|it| one_form(it) == *id, io));
         }
         links.len()
     }
@@ -285,14 +284,6 @@ impl Node {
     pub(super) fn is_blocked_target(&self, addr: &str) -> bool {
         let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host).trim_matches(['[', ']']);
         host.parse().is_ok_and(|ip| self.blocks.has_addr(ip))
-    }
-
-    /// Has members of voice be as if they had never joined.
-    fn forget_members(&mut self, is: impl Fn(&str) -> bool, out: &mut Outbox) {
-        let ids: Vec<Rc<str>> = self.voice.roster.iter().map(|(id, _)| id.clone()).filter(|id| is(id)).collect();
-        for id in ids {
-            self.forget_member(&id, out);
-        }
     }
 }
 

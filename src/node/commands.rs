@@ -20,7 +20,7 @@ use crate::api::command::Command;
 use crate::api::error::ApiError;
 use crate::api::event::{ByeReason, LinkCode};
 use crate::api::{ErrorCode, EventKind, Request, result};
-use crate::base::rfc3339;
+use crate::base::{Counters, rfc3339};
 use crate::gossip::history::{Kept, Range};
 use crate::wire::frame::PREFIX;
 use crate::wire::limits::{MAX_HISTORY_PER_ROOM, MAX_ROOMS, MAX_TTL};
@@ -124,7 +124,7 @@ impl Node {
                 return self.answer(now, client, &head, out, |it, out| it.voice_mute(now, false, out));
             }
             Command::VoicePeers(args) => {
-                return self.answer(now, client, &head, out, |it, _| Ok(it.voice_peers(now, &args)));
+                return self.answer(now, client, &head, out, |it, out| Ok(it.voice_peers(now, &args, out)));
             }
             Command::VoiceGain(args) => return self.answer(now, client, &head, out, |it, _| it.voice_gain(args)),
             Command::Devices(_) => Ok(self.ask_devices(out)),
@@ -340,7 +340,7 @@ impl Node {
         let previous = std::mem::replace(&mut self.username, name);
         if previous != self.username {
             self.tell_username(now, out);
-            self.announce(now, out);
+            self.with_calls(now, out, |calls, io| calls.announce(now, io));
         }
         result::Renamed { username: self.username.clone(), previous }
     }
@@ -521,10 +521,19 @@ impl Node {
             links: self.neighbours.len(),
             handshakes: greeting,
             dialling: self.dials.len(),
-            counters: self.counters.clone(),
+            counters: self.counted(),
             queues: self.held(),
             limits: super::limits_of(&self.config),
         }
+    }
+
+    /// All that is counted.
+    pub(super) fn counted(&self) -> Counters {
+        let mut counters = self.counters.clone();
+        if let Some(calls) = &self.calls {
+            calls.add_counts(&mut counters);
+        }
+        counters
     }
 
     /// What is held, for `status` and for tests of whole networks.
@@ -535,7 +544,8 @@ impl Node {
         let logs = self.clients.values().map(super::clients::Client::log_held);
         let (wait_events, wait_bytes) = logs.fold((0, 0), |(n, b), (events, bytes)| (n + events, b + bytes));
         let waiting = self.clients.values().map(|it| it.aside.len() + usize::from(it.blocked.is_some())).sum();
-        let [(_, voice_rate_authors, _), (_, voice_rate_links, _)] = self.voice.rates.held();
+        let calls = self.calls.as_ref();
+        let (voice_rate_authors, voice_rate_links) = calls.map(|calls| calls.rates_held()).unwrap_or_default();
         result::Queues {
             frames,
             frame_bytes,
@@ -550,7 +560,7 @@ impl Node {
             wait_bytes,
             waiting,
             dial_targets: self.targets.len(),
-            voice_members: self.voice.roster.len(),
+            voice_members: calls.map_or(0, |calls| calls.member_count()),
             voice_rate_authors,
             voice_rate_links,
             blocks: self.blocks.len(),

@@ -175,7 +175,7 @@ impl Node {
         out: &mut Outbox,
     ) {
         let Some(name) = self.dials.remove(&dial) else {
-            self.knocked(dial, true);
+            self.with_calls(now, out, |calls, _| calls.on_probe_ended(dial, true));
             return out.push(Output::Close(link));
         };
         if let Some(code) = self.is_shut_out(now, addr.ip()) {
@@ -197,7 +197,7 @@ impl Node {
     pub(super) fn dial_failed(&mut self, now: Now, dial: DialId, code: LinkCode, reason: &str, out: &mut Outbox) {
         match self.dials.remove(&dial) {
             Some(addr) => self.target_failed(now, &addr, code, reason, out),
-            None => self.knocked(dial, false),
+            None => self.with_calls(now, out, |calls, _| calls.on_probe_ended(dial, false)),
         }
     }
 

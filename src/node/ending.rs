@@ -79,7 +79,7 @@ impl Node {
         }
         let time = self.config.drain;
         self.phase = Phase::Draining { reason, exit, time, until: now.mono + time, undelivered: 0 };
-        self.leave_voice(now, out);
+        self.with_calls(now, out, |calls, io| calls.leave(now, io));
         let failed = self.interrupt_pending(now, out) && self.config.check;
         if let Phase::Draining { exit, .. } = &mut self.phase
             && failed

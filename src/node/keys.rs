@@ -82,7 +82,7 @@ impl Node {
         let Some(passphrase) = args.passphrase else {
             self.jobs.retain(|_, it| *it != room);
             if self.keys.remove(&room).is_some() {
-                self.voice_rekeyed(now, &room, out);
+                self.with_calls(now, out, |calls, io| calls.on_key_changed(now, &room, io));
             }
             return Ok(Ok(result::Keyed { room, encrypted: false, scheme: None }));
         };
@@ -114,7 +114,7 @@ impl Node {
         if weak {
             self.warn_of_weak_key(now, &room, out);
         }
-        self.voice_rekeyed(now, &room, out);
+        self.with_calls(now, out, |calls, io| calls.on_key_changed(now, &room, io));
         self.stirred = true;
     }
 

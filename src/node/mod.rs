@@ -11,7 +11,7 @@
 //! - [`places`]: the counters of our own signed messages; [`trust`]: whom the node believes, [`ahead`]: looked at together; [`rates`]: how much
 //! - [`relay`]: a message's way through the node; [`neighbour`]: what two nodes of ours say to each other
 //! - [`clients`]: lines to clients, the events that `wait` looks back over
-//! - [`voice`]: voice: who is in, what goes to whom, what is heard
+//! - [`voice`]: joins [`Calls`](crate::call::Calls), who is in voice and what goes to whom, to the rest
 //! - [`strikes`]: what is done about those who break the rules; [`blocks`]: who is blocked by command
 //! - [`state`]: what is kept from one run to the next
 //! - [`keys`]: rooms with a key
@@ -28,6 +28,7 @@ use crate::api::event::ByeReason;
 use crate::api::{EventKind, Request};
 use crate::base::{Chance, Counters, LinkCode, Roots, Stamps};
 pub use crate::base::{ClientId, DialId, JobId, LinkId, LogLevel, Now, State, Table};
+use crate::call::{self, Calls};
 use crate::gossip::history::History;
 use crate::gossip::replay::Replay;
 use crate::gossip::seen::Seen;
@@ -258,8 +259,6 @@ struct Streams {
     message_ids: Chance,
     link: Chance,
     link_secrets: Chance,
-    call: Chance,
-    call_secrets: Chance,
     /// Nonces of sealed messages.
     room_secrets: Chance,
     /// What keeps apart epochs that could not be saved.
@@ -272,8 +271,6 @@ impl Streams {
             message_ids: roots.message_ids(),
             link: roots.chance("link"),
             link_secrets: roots.secrets("link"),
-            call: roots.chance("call"),
-            call_secrets: roots.secrets("call"),
             room_secrets: roots.secrets("rooms"),
             place_secrets: roots.secrets("places"),
         }
@@ -322,7 +319,9 @@ pub struct Node {
     jobs: BTreeMap<JobId, String>,
     next_job: u64,
 
-    voice: voice::Voice,
+    /// Voice. Absent only while it is at work: see [`voice`].
+    calls: Option<Box<Calls>>,
+    device_lists: voice::DeviceLists,
 
     clients: BTreeMap<ClientId, Client>,
     /// Something has happened that a waiting command may have waited for.
@@ -342,7 +341,12 @@ impl Node {
         let stamps = Stamps::new(config.seed.is_some());
         let identity = Identity::new(&config.identity.unwrap_or_else(|| roots.identity()));
         let keys = Self::keys_from_start(&config.keys);
-        let voice = voice::Voice::new(chance.call_secrets.number());
+        let voice = call::Config {
+            udp: config.udp,
+            udp_host: config.udp_host,
+            secure: config.secure || config.network_key.is_some(),
+        };
+        let calls = Calls::new(identity.id().clone(), voice, &roots);
         let noise = Arc::new(noise::Keys::new(&identity, chance.link_secrets.bytes(), config.network_key));
         let mut node = Self {
             noise,
@@ -374,7 +378,8 @@ impl Node {
             keys,
             jobs: BTreeMap::new(),
             next_job: 0,
-            voice,
+            calls: Some(Box::new(calls)),
+            device_lists: voice::DeviceLists::new(),
             clients: BTreeMap::from([(STDIO, Client::new(&config.events))]),
             stirred: false,
             counters: Counters::default(),
@@ -406,11 +411,15 @@ impl Node {
             Input::Bytes { link, bytes } => self.bytes_came(now, link, bytes, out),
             Input::Written { link, bytes } => self.written(now, link, bytes, out),
             Input::Ended { link, error } => self.link_ended(now, link, error, out),
-            Input::Datagram { from, bytes } => self.datagram_came(now, from, bytes, out),
-            Input::AudioOpened(opened) => self.audio_opened(now, opened, out),
-            Input::Captured(frame) => self.captured(now, frame, out),
-            Input::MicEnded => self.mic_ended(),
-            Input::PlaybackDue => self.playback_due(now, out),
+            Input::Datagram { from, bytes } => {
+                self.with_calls(now, out, |calls, io| calls.on_datagram(now, from, bytes, io));
+            }
+            Input::AudioOpened(opened) => {
+                self.stirred |= self.with_calls(now, out, |calls, io| calls.on_audio_opened(opened, io));
+            }
+            Input::Captured(frame) => self.with_calls(now, out, |calls, io| calls.on_captured(now, frame, io)),
+            Input::MicEnded => self.with_calls(now, out, |calls, _| calls.on_mic_ended()),
+            Input::PlaybackDue => self.with_calls(now, out, |calls, io| calls.on_playback_due(now, io)),
             Input::Devices { job, devices } => self.devices_listed(job, devices),
             Input::Request { client, request } => self.requested(now, client, request, out),
             Input::EndOfInput(client) => self.input_ended(client),
@@ -440,7 +449,7 @@ impl Node {
             .chain(targets)
             .chain(clients)
             .chain(self.phase.deadline())
-            .chain(self.voice.deadline())
+            .chain(self.calls.as_ref().and_then(|calls| calls.deadline()))
             .chain(self.blocks.deadline())
             .chain(self.rates.deadline())
             .chain(self.links.values().filter_map(|link| link.rates.deadline()))
@@ -483,7 +492,9 @@ impl Node {
         for addr in due {
             self.target_due(now, &addr, out);
         }
-        self.voice_due(now, out);
+        if self.calls.as_ref().and_then(|calls| calls.deadline()).is_some_and(|at| at <= now.mono) {
+            self.with_calls(now, out, |calls, io| calls.on_tick(now, io));
+        }
         self.blocks_due(now, out);
         self.rates_due(now);
         if self.clients.values().any(|client| client.deadline().is_some_and(|at| at <= now.mono)) {
@@ -533,8 +544,8 @@ fn limits_of(config: &Config) -> crate::api::event::Limits {
         queue_lines: clients::MAX_QUEUE_LINES,
         voice_members_per_room: limits::MAX_VOICE_MEMBERS,
         voice_members: limits::MAX_VOICE_KNOWN,
-        voice_rate_authors: voice::MAX_COUNTS,
-        voice_rate_links: voice::MAX_COUNTS,
+        voice_rate_authors: call::MAX_COUNTS,
+        voice_rate_links: call::MAX_COUNTS,
         blocks: limits::MAX_BLOCKS,
         offenders: limits::MAX_OFFENDERS,
     }

@@ -7,11 +7,11 @@ use serde_json::value::RawValue;
 
 use super::ahead::{Looked, Verdict};
 use super::links::Stage;
-use super::voice;
 use super::{LinkId, Node, Now, Outbox};
 use crate::api::event::{self, DropCause, Dropped, Event, Forwarded};
 use crate::api::line::to_json;
 use crate::base::rfc3339;
+use crate::call::{Signal, is_signal};
 use crate::gossip::history::Kept;
 use crate::wire::limits::{MAX_TEXT, MAX_TTL, TTL_NEAR_END};
 use crate::wire::message::{Refusal, Ttl, View};
@@ -110,7 +110,7 @@ impl Node {
     }
 
     /// The host of a star-shaped version lists its clients and its settings; nobody else does. It is no authority for us, but
-    /// its voice is a mix: see [`voice`].
+    /// its voice is a mix: see [`call`](crate::call).
     fn may_be_a_host(&mut self, id: LinkId, kind: &str, view: &View<'_>) {
         let Some(peer) = self.links.get_mut(&id).and_then(|link| link.peer.as_mut()) else { return };
         peer.is_host |= peer.level == 1
@@ -201,18 +201,17 @@ impl Node {
     /// A message came that may be a signal of voice.
     fn signal_came(&mut self, now: Now, link: LinkId, copy: &Arrival<'_>, out: &mut Outbox) {
         let Arrival { view, header, via, left, ttl0, .. } = copy;
-        if !voice::is_signal(&header.kind) {
+        if !is_signal(&header.kind) {
             return;
         }
         let (Some(username), Some(room)) = (&header.username, &header.room) else {
-            self.counters.voice_refused += 1;
-            return;
+            return self.with_calls(now, out, |calls, _| calls.refuse_signal());
         };
         let direct = *header.from == **via;
         let (kind, from, left, ttl0) = (&header.kind, &header.from, *left, *ttl0);
-        let verified = copy.verified;
-        let signal = voice::Signal { view, kind, from, username, room, left, ttl0, link, direct, verified };
-        self.voice_signal(now, &signal, out);
+        let (verified, addr) = (copy.verified, self.links.get(&link).map(|link| link.addr));
+        let signal = Signal { view, kind, from, username, room, left, ttl0, link, addr, direct, verified };
+        self.with_calls(now, out, |calls, io| calls.on_signal(now, &signal, io));
     }
 
     /// A copy of a message that has been taken. It goes no further, unless an earlier copy came by so long a way that it
@@ -222,7 +221,7 @@ impl Node {
         let header = copy.header;
         let again = |copy: &Arrival<'_>| best < TTL_NEAR_END && copy.left > best && copy.left > 1;
         // Others were faster; but only now is it its author who says so.
-        let says_so = *header.from == *copy.via && voice::is_signal(&header.kind);
+        let says_so = *header.from == *copy.via && is_signal(&header.kind);
         if again(&copy) || says_so {
             match self.who_said(now, link, copy.view, &header.from, None, out) {
                 Ok(signed) => copy.is_said_by(signed.as_ref()),

@@ -1,5 +1,7 @@
 //! The pure node under random inputs: see [`chaos`](super::chaos).
 
+mod voice;
+
 use super::chaos::choices::Choices;
 use super::chaos::{kept, live};
 

@@ -115,8 +115,9 @@ impl Roster {
         self.members.len()
     }
 
-    /// The member outside a room that has said nothing for the longest time, if no more members fit.
-    pub fn to_push_out(&self, room: &str) -> Option<Rc<str>> {
+    /// The member to evict for one of this room if no more members fit: the one outside that has said nothing for the longest
+    /// time.
+    pub fn eviction_candidate_outside(&self, room: &str) -> Option<Rc<str>> {
         if self.members.len() < MAX_VOICE_KNOWN {
             return None;
         }
@@ -124,9 +125,9 @@ impl Roster {
         others.min_by_key(|(_, member)| member.said).map(|(id, _)| id.clone())
     }
 
-    /// The member that makes way for a new one of a room that is full: of those of whom there has never been a sign, who may be
-    /// invented, the one that has said nothing for the longest time.
-    pub fn to_make_way(&self, room: &str, linked: impl Fn(&str) -> bool) -> Option<Rc<str>> {
+    /// The member to evict for a new one of a room that is full: among those of which there has never been a sign, since they may
+    /// be invented, the one that has said nothing for the longest time.
+    pub fn eviction_candidate_in(&self, room: &str, linked: impl Fn(&str) -> bool) -> Option<Rc<str>> {
         if self.of_room(room).count() < MAX_VOICE_MEMBERS {
             return None;
         }
@@ -306,13 +307,13 @@ mod tests {
     fn who_may_be_invented_makes_way_and_nobody_else_does() {
         let (now, mut roster) = (start(), Roster::default());
         for n in 0..MAX_VOICE_MEMBERS {
-            assert_eq!(roster.to_make_way("a", |_| false), None);
+            assert_eq!(roster.eviction_candidate_in("a", |_| false), None);
             roster.join(&format!("{n}").into(), member(now + Duration::from_millis(n as u64), "a", None), false);
         }
         roster.get_mut("0").expect("there").sign = Some(now);
-        assert_eq!(roster.to_make_way("a", |id| id == "1").as_deref(), Some("2"));
-        assert_eq!(roster.to_make_way("a", |id| id != "0"), None);
-        assert_eq!(roster.to_make_way("b", |_| false), None);
+        assert_eq!(roster.eviction_candidate_in("a", |id| id == "1").as_deref(), Some("2"));
+        assert_eq!(roster.eviction_candidate_in("a", |id| id != "0"), None);
+        assert_eq!(roster.eviction_candidate_in("b", |_| false), None);
     }
 
     #[test]
@@ -322,9 +323,9 @@ mod tests {
             let said = now + Duration::from_millis(n as u64);
             roster.join(&format!("{n}").into(), member(said, &format!("{}", n % 16), None), false);
         }
-        assert_eq!(roster.to_push_out("0").as_deref(), Some("1"), "the oldest of another room");
+        assert_eq!(roster.eviction_candidate_outside("0").as_deref(), Some("1"), "the oldest of another room");
         roster.leave("1");
-        assert_eq!(roster.to_push_out("0"), None);
+        assert_eq!(roster.eviction_candidate_outside("0"), None);
     }
 
     #[test]
