@@ -1,4 +1,4 @@
-//! What clients ask for: joining, leaving, muting, who is in, how loud.
+//! The requests of clients: join, leave, mute, list the members, set their loudness.
 //!
 //! Clients and their waiting commands are not known here: a join is polled until it has succeeded or failed.
 

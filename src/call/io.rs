@@ -76,7 +76,7 @@ pub struct Neighbour {
     pub is_host: bool,
 }
 
-/// What clients are told.
+/// An event for clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A member has joined.
@@ -126,7 +126,7 @@ pub enum Event<'a> {
     },
 }
 
-/// What clients are warned of.
+/// A warning for clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Warning {
     /// The codec could not be made.

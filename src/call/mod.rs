@@ -12,7 +12,7 @@
 //! - [`sending`]: captured frames out to everyone, signs of life, reports; [`receiving`]: datagrams in, playback
 //! - [`challenges`]: how many challenges and echoes go where
 //! - [`star`]: the star-shaped versions of the original, their clients and their hosts
-//! - [`control`]: what clients ask for
+//! - [`control`]: the requests of clients
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -44,6 +44,8 @@ mod signals;
 mod star;
 #[cfg(any(test, fuzzing))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 
 use challenges::Challenges;
 pub use control::{InCall, MemberInfo, OPEN_TIME, Opened, Refusal};
@@ -55,9 +57,9 @@ use roster::Roster;
 use sessions::Session;
 pub use signals::{Signal, is_signal};
 
-/// How often what has a time of its own is looked at while in voice. Below the shortest of those times.
+/// The time between two ticks while this node is in voice. Below the shortest time that anything here waits for.
 const TICK: Duration = Duration::from_millis(100);
-/// The same while only others are in voice.
+/// The time between two ticks while only others are in voice.
 const IDLE_TICK: Duration = Duration::from_secs(2);
 /// Joins that may answer others' joins at once; after that one each [`ANSWER_EVERY`]: a flood of forged joins must not
 /// make every member flood, too. Guesses.
@@ -92,7 +94,7 @@ pub struct Calls {
     counts: Counts,
 }
 
-/// What a node is told at its start, as far as it matters here.
+/// The options that matter here.
 #[derive(Debug, Clone, Copy)]
 pub struct Config {
     /// The UDP address really bound.

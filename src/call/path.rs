@@ -73,7 +73,7 @@ struct Asked {
 pub enum Why {
     /// To learn whether the member is there. Counted, since it may be a victim.
     Probe,
-    /// The same where nobody is hurt by it, and so not counted: the member's own link comes from there, or a datagram
+    /// Like a probe, but not counted since it hurts nobody: the member's own link comes from there, or a datagram
     /// of its own did just now, which this answers and is no longer than.
     Answer,
     /// It has echoed, and is asked whether it still wants voice.

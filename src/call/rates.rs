@@ -44,7 +44,7 @@ impl Rates {
         true
     }
 
-    /// What is held, each with its bound.
+    /// The sizes of the tables, each with its bound.
     pub fn held(&self) -> [(&'static str, usize, usize); 2] {
         [("counted authors", self.authors.0.len(), MAX_COUNTS), ("counted links", self.links.0.len(), MAX_COUNTS)]
     }

@@ -1,4 +1,4 @@
-//! Who is in the voice of which room, as the gossip tells.
+//! The roster: the members of each room's voice, as the gossip tells.
 //!
 //! A member is in one room at a time. It stays until it says that it leaves, until it joins another room, or until there
 //! is no sign of it any more: see [`Member::is_gone`]. What a member of level 2 says it has signed. On level 1 nothing in a signal
@@ -71,7 +71,7 @@ impl Member {
     }
 }
 
-/// What became of a join.
+/// The outcome of a join.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Joined {
     /// A new member; from another room, if it was in one.
@@ -135,7 +135,7 @@ impl Roster {
         unsure.min_by_key(|(_, member)| member.said).map(|(id, _)| id.clone())
     }
 
-    /// What is held beside the members, each with its bound.
+    /// The sizes of what is held beside the members, each with its bound.
     #[cfg(any(test, fuzzing))]
     pub fn held(&self) -> Vec<(&'static str, usize, usize)> {
         let longest = self.members.values().map(|member| member.join.len()).max().unwrap_or_default();
@@ -202,7 +202,7 @@ impl Roster {
         self.members.remove(id)
     }
 
-    /// Those of whom there is no sign any more. `linked` tells who is a neighbour, and so is there.
+    /// The members of which there is no sign any more. `linked`: whether one is a neighbour, and so is there.
     pub fn gone(&mut self, now: Instant, linked: impl Fn(&str) -> bool) -> Vec<Rc<str>> {
         let mut gone = Vec::new();
         for (id, member) in &mut self.members {

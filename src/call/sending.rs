@@ -36,7 +36,7 @@ const SEQUENCE_START: u64 = 1_767_225_600_000;
 /// which the next run of this program starts.
 const SEQUENCE_STEP: u64 = 19;
 
-/// What receivers of level 2 get of the same frame.
+/// The forms in which receivers of level 2 get the same frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     /// The samples.

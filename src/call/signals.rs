@@ -152,8 +152,8 @@ impl Calls {
         self.take_join(now, &id, member, io)
     }
 
-    /// What an announced address means here: a loopback address from another machine nothing, a link-local one nothing
-    /// without its scope. If the join came over its author's own link, that link tells.
+    /// An announced address as it can be used here. A loopback address of another machine can't, nor can a link-local one without
+    /// its scope; but if the join came over its author's own link, that link's address takes its place.
     fn reachable(&self, announced: SocketAddr, signal: &Signal<'_>) -> Option<SocketAddr> {
         let link = plain(signal.addr?);
         let here = link.ip().is_loopback() || self.config.udp.ip().is_loopback();
@@ -323,7 +323,7 @@ impl Calls {
         }
     }
 
-    /// Drops the members of whom there is no sign any more, and believes what others said of those that have fallen silent.
+    /// Drops the members of which there is no sign any more, and believes what others said of those that have fallen silent.
     pub(super) fn drop_vanished(&mut self, now: Now, io: &mut dyn Io) {
         for id in self.roster.gone(now.mono, |id| io.is_neighbour(id)) {
             self.member_left(&id, io);

@@ -2,25 +2,25 @@
 //!
 //! **A client** sends its voice to one member alone, the first that it learnt of, and plays every datagram as it comes,
 //! unmixed. So the node that hears it stands in for the others: it passes the client's datagrams on, as they came, to those
-//! who don't hear it, and in place of its own voice sends the client one mix of its own and of theirs.
+//! that don't hear it, and in place of its own voice sends the client one mix of its own and of theirs.
 //!
 //! Nothing that a client sends tells it from an original of the other versions, which sends its voice to everyone, and mixes by
-//! itself: a mix would let that one hear others twice. What tells is who else hears the member:
+//! itself: a mix would let that one hear others twice. The two are told apart by who else hears the member:
 //!
 //! - The members of level 2 tell each other, once a second, whom of level 1 they hear. If any other hears it directly, it is
 //!   no such client; if others are there and none does, it is one. The hearer with the lowest id stands in, for those alone who
 //!   don't hear it.
 //! - With nobody there to ask, a member that has dialled us is asked itself: the other versions listen at the address that is
 //!   their id, a client of a star does not listen at all. One dial, closed at once, tells; it is made once, if there
-//!   is a second member of level 1 for whom it would matter, to the address that the link comes from. Until then, and for who
-//!   has no link to us, nothing is mixed: that is safe with everyone.
+//!   is a second member of level 1 for whom it would matter, to the address that the link comes from. Until then, and for a member
+//!   that has no link to us, nothing is mixed: that is safe with everyone.
 //!
 //! Datagrams that go on are those that came from their author: nothing is passed on twice, so nothing can run in circles.
 //!
 //! **A host** mixes by itself, and sends each member the others' voices in its own name. It gives itself away on its link: it
 //! lists its clients, or passes messages on without using up their `ttl`. Another member of ours that sends it its voice
 //! is then in that mix, and is not played a second time when it comes directly, too, as long as the host has been heard to
-//! speak of late (so that who only pretends to mix silences nobody).
+//! speak of late (so that a member that only pretends to mix silences nobody).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -45,10 +45,10 @@ const HOST_SPOKE: Duration = Duration::from_secs(30);
 /// Dials under way that only ask; others wait for them. A guess.
 pub const MAX_PROBES: usize = bound(16, 2);
 
-/// What is known of a member of level 1 as a client or a host.
+/// The knowledge about a member of level 1 as a client or a host.
 #[derive(Debug, Default)]
 pub struct Client {
-    /// What the members of level 2 know of it: flags, and the time of the report.
+    /// The reports of members of level 2 about it: flags, and when they came.
     known: BTreeMap<Rc<str>, (u8, Instant)>,
     /// Whether it listens where its id says; `None`: not asked, or no answer yet.
     listens: Option<bool>,
@@ -62,7 +62,7 @@ pub struct Client {
     mix: Option<Box<Mix>>,
 }
 
-/// What one client hears.
+/// The mix for one client.
 #[derive(Debug, Default)]
 struct Mix {
     mixer: Mixer,
@@ -74,13 +74,13 @@ struct Mix {
     sent: Option<Instant>,
 }
 
-/// What goes into the mixes.
+/// The voices that go into the mixes.
 #[derive(Debug, Default)]
 pub struct Mixes {
     /// Whether anyone gets one.
     wanted: bool,
     own: VecDeque<i16>,
-    /// What each member that sounds said in the chunk that is being played.
+    /// The voice of each member that sounds in the chunk that is being played.
     voices: Vec<(Rc<str>, Chunk)>,
 }
 
@@ -94,13 +94,13 @@ impl Mixes {
         }
     }
 
-    /// What is held, with its bound.
+    /// The sizes of what is held, each with its bound.
     #[cfg(any(test, fuzzing))]
     pub fn held(&self) -> [(&'static str, usize, usize); 2] {
         [("samples to be mixed", self.own.len(), MAX_OWN), ("voices to be mixed", self.voices.len(), MAX_VOICE_MEMBERS)]
     }
 
-    /// What a member says in the chunk that is being played.
+    /// Adds a member's voice in the chunk that is being played.
     pub fn played(&mut self, id: &Rc<str>, chunk: &Chunk) {
         if self.wanted && self.voices.len() < MAX_VOICE_MEMBERS {
             self.voices.push((id.clone(), *chunk));
@@ -114,7 +114,7 @@ impl Client {
         self.served
     }
 
-    /// What is held, with its bound.
+    /// The sizes of what is held, each with its bound.
     #[cfg(any(test, fuzzing))]
     pub fn held(&self) -> [(&'static str, usize, usize); 2] {
         let part = self.mix.as_ref().map_or(0, |mix| mix.part.len());
@@ -134,7 +134,7 @@ impl Client {
     }
 }
 
-/// What a member of level 1 is to us.
+/// The role of a member of level 1, as we judge it.
 #[derive(Debug, Clone, Copy, Default)]
 struct Judged {
     served: bool,

@@ -106,7 +106,7 @@ impl Member {
     }
 }
 
-/// What somebody would send who knows a session's number, and not its key.
+/// A datagram of a forger that knows a session's number, and not its key.
 #[cfg(test)]
 pub fn forged(session: u64, counter: u64, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -117,7 +117,7 @@ pub fn forged(session: u64, counter: u64, write: impl FnOnce(&mut Vec<u8>)) -> V
 }
 
 impl Calls {
-    /// What is held, each with its bound: for tests of random lives.
+    /// The sizes of what is held, each with its bound: for tests of random lives.
     pub fn held(&self) -> Vec<(&'static str, usize, usize)> {
         let mut held = self.roster.held();
         held.extend(self.rates.held());
@@ -178,7 +178,7 @@ impl Calls {
         }
     }
 
-    /// What somebody can send who has heard the gossip of a room without a key: a datagram of our own session.
+    /// A datagram of our own session, as anyone can forge it who has heard the gossip of a room without a key.
     #[cfg(test)]
     pub fn as_a_listener_forges(&self, author: &str, counter: u64, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         let call = self.call.as_ref().expect("in voice");

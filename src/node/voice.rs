@@ -1,4 +1,4 @@
-//! Voice in the node: joins [`Calls`] to the rest, and answers the commands that are about it.
+//! Voice in the node: connects [`Calls`] with the rest, and runs the commands that are about it.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -118,8 +118,8 @@ impl Io for NodeIo<'_> {
 }
 
 impl Node {
-    /// Has voice do something, with this node as its surroundings. Meanwhile the component is not there, so nothing that it sets
-    /// off can come back to it.
+    /// Lends voice this node as its surroundings. Meanwhile the component is taken out, so nothing that it sets off can come back
+    /// to it.
     pub(super) fn with_calls<R: Default>(
         &mut self,
         now: Now,
@@ -132,7 +132,7 @@ impl Node {
         result
     }
 
-    /// The same, for what a command asks for.
+    /// Has voice do what a command asks for.
     fn ask_calls<R>(
         &mut self,
         now: Now,
@@ -255,7 +255,7 @@ impl Node {
         What::Devices { job }
     }
 
-    /// The sound devices are known.
+    /// Takes note of the sound devices.
     pub(super) fn devices_listed(&mut self, job: JobId, devices: result::Devices) {
         if let Some(list) = self.device_lists.get_mut(&job) {
             *list = Some(devices);
@@ -285,7 +285,7 @@ impl Node {
         }
     }
 
-    /// What is held for voice, each with its bound: for tests of random lives.
+    /// The sizes of what is held for voice, each with its bound: for tests of random lives.
     #[cfg(any(test, fuzzing))]
     pub(super) fn voice_held(&self) -> Vec<(&'static str, usize, usize)> {
         let mut held = self.calls.as_ref().map(|calls| calls.held()).unwrap_or_default();
