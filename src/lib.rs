@@ -10,6 +10,7 @@
 //! - [`wire`]: bytes and types of the network, and every limit on them
 //! - [`gossip`]: pure: message ids seen, what became of each message
 //! - [`history`]: pure: messages kept
+//! - [`call`]: pure: who is in voice, and what goes to whom
 //! - [`voice`]: pure: from PCM to packets and back: codec, jitter buffer, concealment, mixer
 //! - [`clients`]: pure: one log of events for all clients, their lines, and their commands that wait
 //! - [`node`]: pure: the one state machine that decides everything
@@ -27,6 +28,7 @@
 pub mod api;
 pub mod audio;
 pub mod base;
+pub mod call;
 pub mod clients;
 pub mod compare;
 pub mod driver;

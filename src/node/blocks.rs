@@ -1,7 +1,5 @@
 //! Blocks by command, as clients and the state folder see them: see [`link::blocks`](crate::link::blocks).
 
-use std::rc::Rc;
-
 use super::commands::{Answer, refuse, short};
 use super::{Node, Now, Outbox};
 use crate::api::arguments::{BlockArgs, MAX_NAME, UnblockArgs};
@@ -42,7 +40,7 @@ impl Node {
         self.keep_blocks([row], out);
         self.hear_links(now, out);
         if let Blocked::Author(id) = &blocked {
-            self.forget_members(|it| one_form(it) == *id, out);
+            self.with_calls(now, out, |calls, io| calls.forget_members(|it| one_form(it) == *id, io));
         }
         Ok(result::Blocked { who: name(&blocked), left_ms: for_ms, closed })
     }
@@ -94,14 +92,6 @@ impl Node {
             ban: true,
         });
         result::Blocks { blocks: blocks.chain(bans).collect() }
-    }
-
-    /// Has members of voice be as if they had never joined.
-    fn forget_members(&mut self, is: impl Fn(&str) -> bool, out: &mut Outbox) {
-        let ids: Vec<Rc<str>> = self.voice.roster.iter().map(|(id, _)| id.clone()).filter(|id| is(id)).collect();
-        for id in ids {
-            self.forget_member(&id, out);
-        }
     }
 }
 

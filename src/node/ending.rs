@@ -58,7 +58,7 @@ impl Node {
         }
         let time = self.config.drain;
         self.phase = Phase::Draining { reason, exit, until: now.mono + time };
-        self.leave_voice(now, out);
+        self.with_calls(now, out, |calls, io| calls.leave(now, io));
         let failed = self.clients.interrupt(out) && self.config.check;
         if let Phase::Draining { exit, .. } = &mut self.phase
             && failed

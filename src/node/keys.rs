@@ -36,7 +36,7 @@ impl Node {
         let room = args.room.map_or_else(|| self.rooms.active().to_owned(), String::from);
         let Some(passphrase) = args.passphrase else {
             if self.rooms.clear_key(&room) {
-                self.voice_rekeyed(now, &room, out);
+                self.with_calls(now, out, |calls, io| calls.on_key_changed(now, &room, io));
             }
             return Ok(Ok(result::Keyed { room, encrypted: false, scheme: None }));
         };
@@ -63,7 +63,7 @@ impl Node {
         if weak {
             self.warn_of_weak_key(now, &room, out);
         }
-        self.voice_rekeyed(now, &room, out);
+        self.with_calls(now, out, |calls, io| calls.on_key_changed(now, &room, io));
         self.clients.recheck_pending();
     }
 }

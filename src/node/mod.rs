@@ -8,7 +8,7 @@
 //! - [`route`]: what comes in goes to the component that it concerns, and what links have to tell to those that hear of it
 //! - [`relay`]: a message's way through the node
 //! - [`lines`]: lines to clients, as the other parts of the node say them
-//! - [`voice`]: voice: who is in, what goes to whom, what is heard
+//! - [`voice`]: joins [`Calls`](crate::call::Calls), who is in voice and what goes to whom, to the rest
 //! - [`blocks`]: who is blocked by command
 //! - [`persist`]: what is kept from one run to the next
 //! - [`keys`]: keys of rooms, as clients set them
@@ -21,8 +21,9 @@ use std::time::{Duration, Instant};
 
 use crate::api::event::ByeReason;
 use crate::api::{EventKind, Request};
-use crate::base::{Chance, Counters, LinkCode, Rate, Roots, Stamps};
 pub use crate::base::{ClientId, DialId, JobId, LinkId, LogLevel, Now, State, Table};
+use crate::base::{Counters, LinkCode, Rate, Roots, Stamps};
+use crate::call::{self, Calls};
 use crate::clients::{self, Clients};
 use crate::gossip::Gossip;
 use crate::gossip::numbers::Numbers;
@@ -235,19 +236,6 @@ pub enum Input<'a> {
     Tick,
 }
 
-/// The random streams of the parts that have none of their own yet.
-#[derive(Debug)]
-struct Streams {
-    call: Chance,
-    call_secrets: Chance,
-}
-
-impl Streams {
-    fn new(roots: &Roots) -> Self {
-        Self { call: roots.chance("call"), call_secrets: roots.secrets("call") }
-    }
-}
-
 /// The node. See the module.
 #[derive(Debug)]
 pub struct Node {
@@ -259,7 +247,6 @@ pub struct Node {
     username: String,
     rooms: Rooms,
     stamps: Stamps,
-    chance: Streams,
     started: Instant,
     phase: Phase,
 
@@ -268,7 +255,9 @@ pub struct Node {
     history: History,
     next_job: u64,
 
-    voice: voice::Voice,
+    /// Voice. Absent only while it is at work: see [`voice`].
+    calls: Option<Box<Calls>>,
+    device_lists: voice::DeviceLists,
 
     clients: Clients<commands::waits::What>,
     counters: Counters,
@@ -279,10 +268,14 @@ impl Node {
     /// A node that has just bound its addresses.
     pub fn new(now: Now, config: Config, out: &mut Outbox) -> Self {
         let roots = Roots::new(config.seed, &config.username, config.entropy);
-        let mut chance = Streams::new(&roots);
         let stamps = Stamps::new(config.seed.is_some());
         let identity = Identity::new(&config.identity.unwrap_or_else(|| roots.identity()));
-        let voice = voice::Voice::new(chance.call_secrets.number());
+        let voice = call::Config {
+            udp: config.udp,
+            udp_host: config.udp_host,
+            secure: config.secure || config.network_key.is_some(),
+        };
+        let calls = Calls::new(identity.id().clone(), voice, &roots);
         let id = identity.id().clone();
         let mut node = Self {
             links: Links::new(settings_of(&config, id.clone()), &identity, config.network_key, &roots),
@@ -298,12 +291,12 @@ impl Node {
             username: config.username.clone(),
             rooms: Rooms::new(&config.room, &config.listen, &config.keys, roots.secrets("rooms")),
             stamps,
-            chance,
             started: now.mono,
             phase: Phase::Running,
             history: History::new(config.history_bytes, roots.chance("history").bytes()),
             next_job: 0,
-            voice,
+            calls: Some(Box::new(calls)),
+            device_lists: voice::DeviceLists::new(),
             clients: Clients::new(config.check),
             counters: Counters::default(),
             stores: persist::Stores::default(),
@@ -333,15 +326,21 @@ impl Node {
         match input {
             Input::Accepted { link, addr } => self.links.on_accepted(now, link, addr, out),
             Input::Dialled { dial, link, addr } => self.on_dialled(now, dial, link, addr, out),
-            Input::DialFailed { dial, code, reason } => self.on_dial_failed(now, dial, code, &reason),
+            Input::DialFailed { dial, code, reason } => self.on_dial_failed(now, dial, code, &reason, out),
             Input::Bytes { link, bytes } => self.on_bytes(now, link, bytes, out),
             Input::Written { link, bytes } => self.links.on_written(now, link, bytes, out),
             Input::Ended { link, error } => self.links.on_ended(now, link, error, out),
-            Input::Datagram { from, bytes } => self.datagram_came(now, from, bytes, out),
-            Input::AudioOpened(opened) => self.audio_opened(now, opened, out),
-            Input::Captured(frame) => self.captured(now, frame, out),
-            Input::MicEnded => self.mic_ended(),
-            Input::PlaybackDue => self.playback_due(now, out),
+            Input::Datagram { from, bytes } => {
+                self.with_calls(now, out, |calls, io| calls.on_datagram(now, from, bytes, io));
+            }
+            Input::AudioOpened(opened) => {
+                if self.with_calls(now, out, |calls, io| calls.on_audio_opened(opened, io)) {
+                    self.clients.recheck_pending();
+                }
+            }
+            Input::Captured(frame) => self.with_calls(now, out, |calls, io| calls.on_captured(now, frame, io)),
+            Input::MicEnded => self.with_calls(now, out, |calls, _| calls.on_mic_ended()),
+            Input::PlaybackDue => self.with_calls(now, out, |calls, io| calls.on_playback_due(now, io)),
             Input::Devices { job, devices } => self.devices_listed(job, devices),
             Input::Request { client, request } => self.requested(now, client, request, out),
             Input::EndOfInput(client) => self.clients.end_input(client),
@@ -369,7 +368,7 @@ impl Node {
         links
             .chain(self.clients.deadline())
             .chain(self.phase.deadline())
-            .chain(self.voice.deadline())
+            .chain(self.calls.as_ref().and_then(|calls| calls.deadline()))
             .chain(self.gossip.deadline())
             .min()
     }
@@ -392,7 +391,10 @@ impl Node {
     fn check_deadlines(&mut self, now: Now, out: &mut Outbox) {
         self.links.on_time(now, out);
         self.hear_links(now, out);
-        self.voice_due(now, out);
+        if self.calls.as_ref().and_then(|calls| calls.deadline()).is_some_and(|at| at <= now.mono) {
+            self.with_calls(now, out, |calls, io| calls.on_tick(now, io));
+            self.hear_links(now, out);
+        }
         self.blocks_due(now, out);
         self.gossip.on_time(now);
         self.clients.on_time(now);
@@ -459,8 +461,8 @@ fn limits_of(config: &Config) -> crate::api::event::Limits {
         queue_lines: clients::MAX_QUEUE_LINES,
         voice_members_per_room: limits::MAX_VOICE_MEMBERS,
         voice_members: limits::MAX_VOICE_KNOWN,
-        voice_rate_authors: voice::MAX_COUNTS,
-        voice_rate_links: voice::MAX_COUNTS,
+        voice_rate_authors: call::MAX_COUNTS,
+        voice_rate_links: call::MAX_COUNTS,
         blocks: limits::MAX_BLOCKS,
         offenders: limits::MAX_OFFENDERS,
     }

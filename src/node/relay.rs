@@ -5,12 +5,12 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
-use super::voice;
 use super::{Bytes, LinkId, Node, Now, Outbox, Table};
 use crate::api::EventKind;
 use crate::api::event::{self, Dropped, Event, Forwarded};
 use crate::api::line::to_json;
 use crate::base::{DropCause, rfc3339};
+use crate::call::{Signal, is_signal};
 use crate::gossip::batch::{Parsed, Verdict};
 use crate::gossip::{Admission, Bringer, Copy, Way};
 use crate::history::{Kept, Label};
@@ -69,7 +69,7 @@ impl Node {
         };
         if *kind != "chat" && (ttl == Ttl::None || *kind == "hello") {
             // The host of a star-shaped version lists its clients and its settings; nobody else does. It is no authority for us,
-            // but its voice is a mix: see `voice`.
+            // but its voice is a mix: see `call`.
             if matches!(&**kind, "peer_list" | "channel_config") && view.from.string().is_ok_and(|it| *it == *peer.id) {
                 self.links.mark_host(id);
             }
@@ -119,7 +119,7 @@ impl Node {
             // Passed on, and no forward used up: only the host of a star-shaped version does that.
             self.links.mark_host(link);
         }
-        let is_signal = voice::is_signal(&header.kind);
+        let is_signal = is_signal(&header.kind);
         let (id, from, wants_author) = (&*header.id, &*header.from, direct && is_signal);
         let copy = Copy { view, id, from, via: &via, left, ttl0, wants_author };
         let mut bringer = LinkBringer { links: &mut self.links, now, link };
@@ -188,14 +188,13 @@ impl Node {
         out: &mut Outbox,
     ) {
         let (Some(username), Some(room)) = (&header.username, &header.room) else {
-            self.counters.voice_refused += 1;
-            return;
+            return self.with_calls(now, out, |calls, _| calls.refuse_signal());
         };
         let direct = *header.from == *via;
         let (kind, from, verified) = (&*header.kind, &*header.from, way.is_verified());
-        let (left, ttl0) = (way.left, way.ttl0);
-        let signal = voice::Signal { view, kind, from, username, room, left, ttl0, link, direct, verified };
-        self.voice_signal(now, &signal, out);
+        let (left, ttl0, addr) = (way.left, way.ttl0, self.links.get(link).map(|link| link.addr()));
+        let signal = Signal { view, kind, from, username, room, left, ttl0, link, addr, direct, verified };
+        self.with_calls(now, out, |calls, io| calls.on_signal(now, &signal, io));
     }
 
     /// Drops a message.

@@ -24,14 +24,14 @@ impl Node {
         out: &mut Outbox,
     ) {
         if !self.links.on_dialled(now, dial, link, addr, out) {
-            self.knocked(dial, true);
+            self.with_calls(now, out, |calls, _| calls.on_probe_ended(dial, true));
         }
     }
 
     /// A dial failed.
-    pub(super) fn on_dial_failed(&mut self, now: Now, dial: DialId, code: LinkCode, reason: &str) {
+    pub(super) fn on_dial_failed(&mut self, now: Now, dial: DialId, code: LinkCode, reason: &str, out: &mut Outbox) {
         if !self.links.on_dial_failed(now, dial, code, reason) {
-            self.knocked(dial, false);
+            self.with_calls(now, out, |calls, _| calls.on_probe_ended(dial, false));
         }
     }
 

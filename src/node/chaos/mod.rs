@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::voice::testing::Member;
 use super::*;
 use crate::api::command::COMMANDS;
+use crate::call::testing::Member;
 use crate::link::Stage;
 use crate::voice::CHUNK;
 use crate::wire::limits::MAX_LINKS;
@@ -380,7 +380,7 @@ impl<'c> Chaos<'c> {
         let links = self.node.link_count();
         assert!(links <= 2 * MAX_LINKS + limits::MAX_HANDSHAKES + limits::MAX_TARGETS);
         assert!(held.frames <= links * limits::MAX_QUEUE_FRAMES && held.frame_bytes <= links * limits::MAX_QUEUE_BYTES);
-        for (what, held, bound) in self.node.voice.held() {
+        for (what, held, bound) in self.node.voice_held() {
             assert!(held <= bound, "{held} {what}, at most {bound} may be");
         }
     }
@@ -399,7 +399,7 @@ impl<'c> Chaos<'c> {
             shown: self.shown.len(),
             replies: self.replies.len(),
             played: self.played,
-            taken: self.node.counters.datagrams_received,
+            taken: self.node.counters().datagrams_received,
             sealed: self.peers.sealed,
         }
     }

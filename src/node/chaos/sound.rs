@@ -53,17 +53,18 @@ impl Chaos<'_> {
     /// A datagram: of any kind, from a member as often as not; or one that it has sent itself; and some are damaged.
     fn datagram(&mut self) -> (SocketAddr, Vec<u8>) {
         let mut bytes = Vec::new();
+        let calls = self.node.calls.as_deref();
         let known: Vec<usize> = (0..self.members.len())
-            .filter(|n| self.members.get(*n).is_some_and(|it| self.node.voice.roster.get(it.id()).is_some()))
+            .filter(|n| self.members.get(*n).is_some_and(|it| calls.is_some_and(|calls| calls.is_member(it.id()))))
             .collect();
         let any = self.below(self.members.len());
         let which = if self.below(8) > 1 { self.pick(&known).unwrap_or(any) } else { any };
         let number = self.choices.number();
-        let own = self.node.voice.own_session().unwrap_or_default();
+        let own = self.node.calls.as_ref().and_then(|calls| calls.own_session()).unwrap_or_default();
         let to = if number.is_multiple_of(4) { number } else { own };
         let id = format!("peer{}", self.below(6));
         let counter = if self.below(9) == 0 { number } else { self.now.as_millis() as u64 / 20 };
-        let mut nonces = self.thrown.iter().filter_map(|bytes| self.node.voice.nonce_of(bytes));
+        let mut nonces = self.thrown.iter().filter_map(|bytes| self.node.calls.as_ref()?.nonce_of(bytes));
         let nonce = nonces.next_back().filter(|_| !number.is_multiple_of(3)).unwrap_or(number);
         let kind = self.below(8);
         let Some(member) = self.members.get_mut(which) else { return (self.address(), bytes) };

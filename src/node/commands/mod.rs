@@ -127,7 +127,7 @@ impl Node {
                 return self.answer(client, &head, out, |it, out| it.voice_mute(now, false, out));
             }
             Command::VoicePeers(args) => {
-                return self.answer(client, &head, out, |it, _| Ok(it.voice_peers(now, &args)));
+                return self.answer(client, &head, out, |it, out| Ok(it.voice_peers(now, &args, out)));
             }
             Command::VoiceGain(args) => return self.answer(client, &head, out, |it, _| it.voice_gain(args)),
             Command::Devices(_) => Ok(self.ask_devices(out)),

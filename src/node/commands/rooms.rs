@@ -49,7 +49,7 @@ impl Node {
             let username = self.username.clone();
             self.links.rename(now, &username, out);
             self.hear_links(now, out);
-            self.announce(now, out);
+            self.with_calls(now, out, |calls, io| calls.announce(now, io));
         }
         result::Renamed { username: self.username.clone(), previous }
     }

@@ -34,7 +34,8 @@ impl Node {
         let (authors, author_intervals) = self.gossip.authors();
         let (wait_events, wait_bytes) = self.clients.log_held();
         let waiting = self.clients.pending_count();
-        let [(_, voice_rate_authors, _), (_, voice_rate_links, _)] = self.voice.rates.held();
+        let calls = self.calls.as_ref();
+        let (voice_rate_authors, voice_rate_links) = calls.map(|calls| calls.rates_held()).unwrap_or_default();
         result::Queues {
             frames,
             frame_bytes,
@@ -49,7 +50,7 @@ impl Node {
             wait_bytes,
             waiting,
             dial_targets: self.links.dialler().len(),
-            voice_members: self.voice.roster.len(),
+            voice_members: calls.map_or(0, |calls| calls.member_count()),
             voice_rate_authors,
             voice_rate_links,
             blocks: self.links.blocks().len(),
@@ -63,6 +64,9 @@ impl Node {
         let mut all = self.counters.clone();
         all += self.links.counters();
         all += self.gossip.counters();
+        if let Some(calls) = &self.calls {
+            calls.add_counts(&mut all);
+        }
         all
     }
 

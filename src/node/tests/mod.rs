@@ -2,6 +2,7 @@
 
 mod places;
 mod trust;
+mod voice;
 
 use super::chaos::choices::Choices;
 use super::chaos::{kept, live};

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::original::{Original, datagram};
 use super::*;
-use crate::node::voice::testing::{Member, forged};
+use crate::call::testing::{Member, forged};
 use crate::sim::Peer;
 use crate::voice::{Codec, Packet, Report};
 use crate::wire::datagram::inside::{self, CHALLENGE, HEARS, WITH_HOST};
@@ -17,7 +17,7 @@ fn eve() -> SocketAddr {
 }
 
 fn session_of(net: &Net, at: At) -> u64 {
-    net.at(at).voice.own_session().expect("in voice")
+    calls(net, at).own_session().expect("in voice")
 }
 
 /// What a member of level 2 would send, with all numbers that a forger may wish, and not its key.
@@ -118,17 +118,14 @@ fn who_has_a_session_s_key_and_not_its_address_silences_nobody() {
             idle(&mut net, &nodes, 100);
         }
         let author = net.at(nodes[0]).id().to_owned();
-        let hears = |net: &Net| {
-            let call = net.at(nodes[1]).voice.call.as_ref();
-            call.and_then(|call| call.streams.values().next()).and_then(|it| it.session.as_ref()).map(|it| it.echoed)
-        };
+        let hears = |net: &Net| calls(net, nodes[1]).has_echo();
         while hears(&net).is_none() {
             net.run_for(ms(1));
         }
         assert_eq!(hears(&net), Some(!early));
         let from = if from_there { crate::sim::addr_of(nodes[0]) } else { eve() };
         for n in 0..5 {
-            let voice = &net.at(nodes[0]).voice;
+            let voice = calls(&net, nodes[0]);
             let bytes =
                 voice.as_a_listener_forges(&author, 1_000_000 + n, |out| inside::write_voice(&packet, true, out));
             net.forge(from, nodes[1], bytes);
@@ -460,7 +457,7 @@ fn a_thief_of_a_session_gets_nothing_by_it() {
     net.say(relay, between, &member.signal("voice_join"));
     net.say(relay, between, &old);
     net.settle();
-    let known = net.at(nodes[1]).voice.roster.get(member.id()).and_then(|it| it.session);
+    let known = calls(&net, nodes[1]).session_of_member(member.id());
     assert_eq!(known, Some(member.session()));
 }
 
@@ -479,7 +476,7 @@ fn a_member_that_comes_back_elsewhere_is_believed_at_once() {
     member.addr.set_port(8);
     net.say(relay, between, &member.signal("voice_join"));
     net.run_for(ms(50));
-    let session = net.at(nodes[1]).voice.roster.get(member.id()).and_then(|it| it.session);
+    let session = calls(&net, nodes[1]).session_of_member(member.id());
     assert_eq!(session, Some(member.session()));
     assert_eq!(count(&net, nodes[1], "voice_joined", member.id()), 1, "it is the same member");
 }

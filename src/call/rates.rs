@@ -1,13 +1,13 @@
-//! How much coming, going and muting there may be: who floods with it makes every listener's client busy, not only this node.
+//! How much coming, going and muting there may be: a flood of it makes every listener's client busy, not only this node.
 //!
-//! Counted is what would make an event. What is over a rate is dropped: who is muted is said again with the next join, and
-//! who has left is missed.
+//! Signals that would make an event are counted. Those over a rate are dropped: the next join says again whether its author is
+//! muted, and a member that has left is missed sooner or later.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::node::LinkId;
+use crate::base::LinkId;
 use crate::wire::limits::MAX_VOICE_KNOWN;
 
 /// Changes of one author in a row, and how long one takes to be forgotten. Guesses: pushing to talk as fast as a thumb goes.
@@ -18,14 +18,14 @@ const LINK: (u32, Duration) = (MAX_VOICE_KNOWN as u32, Duration::from_millis(64)
 /// Authors, and links, that are counted. The count that is forgotten first makes way. A guess.
 pub const MAX_COUNTS: usize = 1024;
 
-/// What has come of late.
+/// The changes that have come of late.
 #[derive(Debug)]
 pub struct Rates {
     authors: Counts<Rc<str>>,
     links: Counts<LinkId>,
 }
 
-/// When all that was counted will be forgotten.
+/// For each key, when everything counted for it will be forgotten.
 #[derive(Debug)]
 struct Counts<K>(BTreeMap<K, Instant>);
 
@@ -44,7 +44,7 @@ impl Rates {
         true
     }
 
-    /// What is held, each with its bound.
+    /// The sizes of the tables, each with its bound.
     pub fn held(&self) -> [(&'static str, usize, usize); 2] {
         [("counted authors", self.authors.0.len(), MAX_COUNTS), ("counted links", self.links.0.len(), MAX_COUNTS)]
     }

@@ -2,34 +2,33 @@
 //!
 //! **A client** sends its voice to one member alone, the first that it learnt of, and plays every datagram as it comes,
 //! unmixed. So the node that hears it stands in for the others: it passes the client's datagrams on, as they came, to those
-//! who don't hear it, and in place of its own voice sends the client one mix of its own and of theirs.
+//! that don't hear it, and in place of its own voice sends the client one mix of its own and of theirs.
 //!
 //! Nothing that a client sends tells it from an original of the other versions, which sends its voice to everyone, and mixes by
-//! itself: a mix would let that one hear others twice. What tells is who else hears the member:
+//! itself: a mix would let that one hear others twice. The two are told apart by who else hears the member:
 //!
 //! - The members of level 2 tell each other, once a second, whom of level 1 they hear. If any other hears it directly, it is
 //!   no such client; if others are there and none does, it is one. The hearer with the lowest id stands in, for those alone who
 //!   don't hear it.
 //! - With nobody there to ask, a member that has dialled us is asked itself: the other versions listen at the address that is
 //!   their id, a client of a star does not listen at all. One dial, closed at once, tells; it is made once, if there
-//!   is a second member of level 1 for whom it would matter, to the address that the link comes from. Until then, and for who
-//!   has no link to us, nothing is mixed: that is safe with everyone.
+//!   is a second member of level 1 for whom it would matter, to the address that the link comes from. Until then, and for a member
+//!   that has no link to us, nothing is mixed: that is safe with everyone.
 //!
 //! Datagrams that go on are those that came from their author: nothing is passed on twice, so nothing can run in circles.
 //!
 //! **A host** mixes by itself, and sends each member the others' voices in its own name. It gives itself away on its link: it
 //! lists its clients, or passes messages on without using up their `ttl`. Another member of ours that sends it its voice
 //! is then in that mix, and is not played a second time when it comes directly, too, as long as the host has been heard to
-//! speak of late (so that who only pretends to mix silences nobody).
+//! speak of late (so that a member that only pretends to mix silences nobody).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::{Call, Stream};
-use crate::link::Link;
-use crate::node::{DialId, Node, Now, Outbox, Output};
+use super::{Call, Calls, Io, Neighbour, Stream};
+use crate::base::{DialId, Now};
 use crate::voice::mixer::Mixer;
 use crate::voice::{CHUNK, Chunk, FRAME, Frame};
 use crate::wire::datagram::inside::{HEARS, KNOWN, MAX_KNOWN, WITH_HOST, write_members};
@@ -44,12 +43,12 @@ const MAX_OWN: usize = FRAME * 5;
 const HOST_SPOKE: Duration = Duration::from_secs(30);
 
 /// Dials under way that only ask; others wait for them. A guess.
-pub const MAX_KNOCKS: usize = bound(16, 2);
+pub const MAX_PROBES: usize = bound(16, 2);
 
-/// What is known of a member of level 1 as a client or a host.
+/// The knowledge about a member of level 1 as a client or a host.
 #[derive(Debug, Default)]
 pub struct Client {
-    /// What the members of level 2 know of it: flags, and when they said so.
+    /// The reports of members of level 2 about it: flags, and when they came.
     known: BTreeMap<Rc<str>, (u8, Instant)>,
     /// Whether it listens where its id says; `None`: not asked, or no answer yet.
     listens: Option<bool>,
@@ -63,25 +62,25 @@ pub struct Client {
     mix: Option<Box<Mix>>,
 }
 
-/// What one client hears.
+/// The mix for one client.
 #[derive(Debug, Default)]
 struct Mix {
     mixer: Mixer,
     /// The beginning of a frame.
     part: Vec<i16>,
     /// Whether our own voice is in it: then it goes out even if it is silent.
-    ours: bool,
+    has_own: bool,
     sequence: u32,
     sent: Option<Instant>,
 }
 
-/// What goes into the mixes.
+/// The voices that go into the mixes.
 #[derive(Debug, Default)]
 pub struct Mixes {
     /// Whether anyone gets one.
     wanted: bool,
     own: VecDeque<i16>,
-    /// What each member that sounds said in the chunk that is being played.
+    /// The voice of each member that sounds in the chunk that is being played.
     voices: Vec<(Rc<str>, Chunk)>,
 }
 
@@ -95,13 +94,13 @@ impl Mixes {
         }
     }
 
-    /// What is held, with its bound.
+    /// The sizes of what is held, each with its bound.
     #[cfg(any(test, fuzzing))]
     pub fn held(&self) -> [(&'static str, usize, usize); 2] {
         [("samples to be mixed", self.own.len(), MAX_OWN), ("voices to be mixed", self.voices.len(), MAX_VOICE_MEMBERS)]
     }
 
-    /// What a member says in the chunk that is being played.
+    /// Adds a member's voice in the chunk that is being played.
     pub fn played(&mut self, id: &Rc<str>, chunk: &Chunk) {
         if self.wanted && self.voices.len() < MAX_VOICE_MEMBERS {
             self.voices.push((id.clone(), *chunk));
@@ -115,7 +114,7 @@ impl Client {
         self.served
     }
 
-    /// What is held, with its bound.
+    /// The sizes of what is held, each with its bound.
     #[cfg(any(test, fuzzing))]
     pub fn held(&self) -> [(&'static str, usize, usize); 2] {
         let part = self.mix.as_ref().map_or(0, |mix| mix.part.len());
@@ -135,7 +134,7 @@ impl Client {
     }
 }
 
-/// What a member of level 1 is to us.
+/// The role of a member of level 1, as we judge it.
 #[derive(Debug, Clone, Copy, Default)]
 struct Judged {
     served: bool,
@@ -150,12 +149,13 @@ impl Call {
         if !stream.hears_directly(now) {
             return Judged::default();
         }
-        let there = |id: &Rc<str>| self.streams.get(id).is_some_and(|it| it.ours && it.path.proven(now).is_some());
+        let there =
+            |id: &Rc<str>| self.streams.get(id).is_some_and(|it| it.is_level2 && it.path.validated_addr(now).is_some());
         let others = || stream.star.known.keys().filter(|id| there(id));
         let heard = others().any(|id| stream.star.is_heard_by(id, now));
         let unheard = others().any(|id| stream.star.is_unheard_by(id, now));
         let first = !others().any(|id| **id < *own && stream.star.is_heard_by(id, now));
-        let originals = self.streams.values().filter(|it| !it.ours).count();
+        let originals = self.streams.values().filter(|it| !it.is_level2).count();
         let alone = match (heard, unheard) {
             _ if host => false,
             (true, _) => false,
@@ -170,14 +170,14 @@ impl Call {
     }
 }
 
-impl Node {
-    /// Judges anew who is served.
-    pub(super) fn judge(&mut self, now: Now, out: &mut Outbox) {
-        let Some(call) = &self.voice.call else { return };
-        let originals = call.streams.iter().filter(|(_, stream)| !stream.ours);
+impl Calls {
+    /// Decides anew which members are served.
+    pub(super) fn judge_clients(&mut self, now: Now, io: &mut dyn Io) {
+        let Some(call) = &self.call else { return };
+        let originals = call.streams.iter().filter(|(_, stream)| !stream.is_level2);
         let judged: Vec<(Rc<str>, Judged, bool)> = originals
             .map(|(id, stream)| {
-                let host = self.is_host(id);
+                let host = is_host(id, io);
                 (id.clone(), call.judge(now.mono, &self.id, stream, host), host)
             })
             .collect();
@@ -187,7 +187,7 @@ impl Node {
             mixes.then_some((id.clone(), *host))
         };
         let hosts: Vec<(Rc<str>, bool)> = judged.iter().filter_map(|it| with(&it)).collect();
-        let Some(call) = &mut self.voice.call else { return };
+        let Some(call) = &mut self.call else { return };
         let in_mix: Vec<Rc<str>> =
             call.streams.keys().filter(|id| call.is_in_mix(now.mono, id, &hosts)).cloned().collect();
         for (id, stream) in &mut call.streams {
@@ -202,9 +202,9 @@ impl Node {
                 && let Some(mix) = stream.star.mix.take()
             {
                 // It gets our own voice again, with numbers above those of its mix.
-                let own = self.voice.sequence.unwrap_or(mix.sequence);
+                let own = self.sequence.unwrap_or(mix.sequence);
                 let ahead = mix.sequence.wrapping_sub(own) as i32 > 0;
-                self.voice.sequence = Some(if ahead { mix.sequence } else { own });
+                self.sequence = Some(if ahead { mix.sequence } else { own });
             }
             asks.extend(judged.ask.then_some(id));
         }
@@ -213,80 +213,73 @@ impl Node {
             call.star.own = VecDeque::new();
         }
         call.star.wanted = wanted;
-        let room = MAX_KNOCKS.saturating_sub(self.voice.knocks.len());
-        asks.into_iter().take(room).for_each(|id| self.knock(&id, out));
-    }
-
-    /// Whether a neighbour's link shows that it is the host of a star.
-    fn is_host(&self, id: &str) -> bool {
-        self.links.of_neighbour(id).and_then(|link| link.peer()).is_some_and(|peer| peer.is_host)
+        let room = MAX_PROBES.saturating_sub(self.probes.len());
+        asks.into_iter().take(room).for_each(|id| self.probe(&id, io));
     }
 
     /// Dials a member of level 1 that has dialled us, to see whether it listens.
-    fn knock(&mut self, id: &Rc<str>, out: &mut Outbox) {
-        let link = self.links.of_neighbour(id);
+    fn probe(&mut self, id: &Rc<str>, io: &mut dyn Io) {
+        let link = io.neighbour(id);
         let linked = link.is_some();
         let listens = match link {
             None => None,
-            Some(link) if link.direction().is_out() => Some(true),
-            Some(link) => match knock_at(id, link) {
+            Some(link) if link.is_dialled => Some(true),
+            Some(link) => match probe_addr(id, link) {
                 None => Some(false),
                 Some(addr) => {
-                    let dial = self.links.mint_dial();
-                    self.voice.knocks.insert(dial, id.clone());
-                    out.push(Output::Dial { dial, addr: addr.to_string() });
+                    self.probes.insert(io.dial(addr), id.clone());
                     None
                 }
             },
         };
-        if let Some(stream) = self.voice.call.as_mut().and_then(|call| call.streams.get_mut(id)) {
+        if let Some(stream) = self.call.as_mut().and_then(|call| call.streams.get_mut(id)) {
             (stream.star.listens, stream.star.asked) = (listens, linked);
         }
     }
 
-    /// A dial that only asks has its answer.
-    pub(in crate::node) fn knocked(&mut self, dial: DialId, listens: bool) {
-        let Some(id) = self.voice.knocks.remove(&dial) else { return };
-        if let Some(stream) = self.voice.call.as_mut().and_then(|call| call.streams.get_mut(&id)) {
+    /// Takes note of the answer to a dial that only asks.
+    pub fn on_probe_ended(&mut self, dial: DialId, listens: bool) {
+        let Some(id) = self.probes.remove(&dial) else { return };
+        if let Some(stream) = self.call.as_mut().and_then(|call| call.streams.get_mut(&id)) {
             stream.star.listens = Some(listens);
         }
     }
 
     /// Tells the members of level 2 what we know of those of level 1.
-    pub(super) fn send_members(&mut self, now: Now, out: &mut Outbox) {
-        let Some(call) = &self.voice.call else { return };
-        let originals = call.streams.iter().filter(|(_, stream)| !stream.ours);
+    pub(super) fn send_known(&mut self, now: Now, io: &mut dyn Io) {
+        let Some(call) = &self.call else { return };
+        let originals = call.streams.iter().filter(|(_, stream)| !stream.is_level2);
         let known: Vec<(u8, Rc<str>)> = originals
             .map(|(id, stream)| {
                 let flags = match stream.hears_directly(now.mono) {
-                    true if self.is_host(id) => HEARS | WITH_HOST,
+                    true if is_host(id, io) => HEARS | WITH_HOST,
                     true => HEARS,
                     false => 0,
                 };
                 (flags, id.clone())
             })
             .collect();
-        let ours = call.streams.values().filter(|stream| stream.ours);
-        let to: Vec<SocketAddr> = ours.filter_map(|stream| stream.path.proven(now.mono)).collect();
+        let level2 = call.streams.values().filter(|stream| stream.is_level2);
+        let to: Vec<SocketAddr> = level2.filter_map(|stream| stream.path.validated_addr(now.mono)).collect();
         for known in known.chunks(MAX_KNOWN) {
             let known = known.iter().map(|(flags, id)| (*flags, &**id));
-            let Some(bytes) = self.seal(|inside| write_members(known, inside), out) else { return };
+            let Some(bytes) = self.seal(|inside| write_members(known, inside), io) else { return };
             for addr in &to {
-                self.send_datagram(*addr, bytes.clone(), out);
+                self.send_datagram(*addr, bytes.clone(), io);
             }
         }
     }
 
-    /// A member of level 2 says what it knows.
-    pub(super) fn members_known(
+    /// Takes note of what a member of level 2 knows of those of level 1.
+    pub(super) fn on_members(
         &mut self,
         now: Now,
         (by, from): (&Rc<str>, SocketAddr),
         known: &[[u8; KNOWN]],
     ) -> Option<()> {
         self.stream_at(now, by, from)?;
-        let call = self.voice.call.as_mut()?;
-        for (id, stream) in call.streams.iter_mut().filter(|(_, stream)| !stream.ours) {
+        let call = self.call.as_mut()?;
+        for (id, stream) in call.streams.iter_mut().filter(|(_, stream)| !stream.is_level2) {
             let id = cut::<ID>(id);
             let flags = known.iter().find_map(|known| known.split_first().filter(|(_, it)| **it == id));
             if let Some((flags, _)) = flags {
@@ -296,31 +289,31 @@ impl Node {
         Some(())
     }
 
-    /// A datagram of level 1 came from its author: it goes on to those who can't hear it.
-    pub(super) fn pass_on_voice(&mut self, now: Now, id: &Rc<str>, bytes: &[u8], out: &mut Outbox) {
-        let Some(call) = &self.voice.call else { return };
+    /// Passes a datagram of level 1, which came from its author, on to the members that can't hear it.
+    pub(super) fn pass_on(&mut self, now: Now, id: &Rc<str>, bytes: &[u8], io: &mut dyn Io) {
+        let Some(call) = &self.call else { return };
         let Some(author) = call.streams.get(id).filter(|stream| stream.star.served) else { return };
         let others = call.streams.iter().filter(|(other, _)| *other != id);
         let to: Vec<SocketAddr> = others
-            .filter_map(|(other, stream)| match stream.ours {
-                true if author.star.is_unheard_by(other, now.mono) => stream.path.proven(now.mono),
+            .filter_map(|(other, stream)| match stream.is_level2 {
+                true if author.star.is_unheard_by(other, now.mono) => stream.path.validated_addr(now.mono),
                 // Other clients hear it in their mix.
-                false if author.star.alone && !stream.star.served => self.original_addr(now, other),
+                false if author.star.alone && !stream.star.served => self.original_addr(now, other, io),
                 _ => None,
             })
             .collect();
         if to.is_empty() {
             return;
         }
-        let bytes = out.write(|buffer| buffer.extend_from_slice(bytes));
+        let bytes = io.out().write(|buffer| buffer.extend_from_slice(bytes));
         for addr in to {
-            self.send_datagram(addr, bytes.clone(), out);
+            self.send_datagram(addr, bytes.clone(), io);
         }
     }
 
-    /// A chunk has been played: what goes to clients is mixed from the same.
-    pub(super) fn send_mixes(&mut self, now: Now, out: &mut Outbox) {
-        let Some(call) = self.voice.call.as_mut().filter(|call| call.star.wanted) else { return };
+    /// Mixes what goes to clients from the chunk that has just been played.
+    pub(super) fn send_mixes(&mut self, now: Now, io: &mut dyn Io) {
+        let Some(call) = self.call.as_mut().filter(|call| call.star.wanted) else { return };
         let voices = std::mem::take(&mut call.star.voices);
         let mut own: Option<Chunk> = None;
         if call.star.own.len() >= CHUNK {
@@ -330,20 +323,20 @@ impl Node {
         let clients = call.streams.iter().filter(|(_, stream)| stream.star.served);
         let clients: Vec<Rc<str>> = clients.map(|(id, _)| id.clone()).collect();
         for id in &clients {
-            self.mix_for(now, id, own.as_ref(), &voices, out);
+            self.mix_for(now, id, own.as_ref(), &voices, io);
         }
     }
 
     /// Mixes for one client: our own voice, and those that don't reach it.
-    fn mix_for(&mut self, now: Now, id: &Rc<str>, own: Option<&Chunk>, voices: &[(Rc<str>, Chunk)], out: &mut Outbox) {
-        let addr = self.original_addr(now, id);
-        let last = self.voice.sequence.unwrap_or_else(|| self.next_sequence(now));
-        let Some(call) = &mut self.voice.call else { return };
+    fn mix_for(&mut self, now: Now, id: &Rc<str>, own: Option<&Chunk>, voices: &[(Rc<str>, Chunk)], io: &mut dyn Io) {
+        let addr = self.original_addr(now, id, io);
+        let last = self.sequence.unwrap_or_else(|| self.next_sequence(now));
+        let Some(call) = &mut self.call else { return };
         let voices: Vec<&Chunk> =
             voices.iter().filter(|(voice, _)| call.lacks(now.mono, id, voice)).map(|(_, chunk)| chunk).collect();
         let Some(stream) = call.streams.get_mut(id) else { return };
         let mix = stream.star.mix.get_or_insert_with(|| Box::new(Mix { sequence: last, ..Mix::default() }));
-        mix.ours |= own.is_some();
+        mix.has_own |= own.is_some();
         own.into_iter().chain(voices).for_each(|chunk| mix.mixer.add(chunk, 1.0));
         let mut chunk = [0; CHUNK];
         mix.mixer.finish(&mut chunk);
@@ -351,14 +344,14 @@ impl Node {
         let Some(frame) = mix.part.first_chunk::<FRAME>().copied() else { return };
         mix.part.clear();
         // Without our own voice in it, silence goes out once a second, as a sign of life.
-        let silent = !std::mem::take(&mut mix.ours) && frame.iter().all(|sample| *sample == 0);
+        let silent = !std::mem::take(&mut mix.has_own) && frame.iter().all(|sample| *sample == 0);
         let lately = mix.sent.is_some_and(|at| now.mono.duration_since(at) < VOICE_SIGN_OF_LIFE);
         let Some(addr) = addr.filter(|_| !(silent && lately)) else { return };
         mix.sent = Some(now.mono);
         mix.sequence = mix.sequence.wrapping_add(1);
         let sequence = mix.sequence;
-        if let Some(bytes) = self.write_original(sequence, &frame, out) {
-            self.send_datagram(addr, bytes, out);
+        if let Some(bytes) = self.write_original(sequence, &frame, io) {
+            self.send_datagram(addr, bytes, io);
         }
     }
 }
@@ -368,8 +361,8 @@ impl Call {
     fn lacks(&self, now: Instant, client: &Rc<str>, voice: &Rc<str>) -> bool {
         let (Some(to), Some(from)) = (self.streams.get(client), self.streams.get(voice)) else { return false };
         voice != client
-            && match from.ours {
-                // Who does not hear it does not know where it is, and so sends it nothing.
+            && match from.is_level2 {
+                // A member that does not hear it does not know where it is, and so sends it nothing.
                 true => to.star.is_unheard_by(voice, now),
                 // Another client of ours, or of another of us.
                 false => from.star.alone || !from.hears_directly(now),
@@ -382,8 +375,8 @@ impl Call {
         let Some(stream) = self.streams.get(id) else { return false };
         hosts.iter().filter(|(host, _)| host != id).any(|(host, shown)| {
             let Some(known) = self.streams.get(host) else { return false };
-            match stream.ours {
-                // It sends its voice to whom of level 1 it hears; and about itself it may be believed.
+            match stream.is_level2 {
+                // It sends its voice to those of level 1 that it hears; and about itself it may be believed.
                 true => match known.star.known_by(id, now) {
                     Some(flags) => flags & WITH_HOST != 0 || (*shown && flags & HEARS != 0),
                     None => false,
@@ -401,11 +394,16 @@ impl Stream {
     }
 }
 
+/// Whether a neighbour's link shows that it is the host of a star.
+fn is_host(id: &str, io: &dyn Io) -> bool {
+    io.neighbour(id).is_some_and(|link| link.is_host)
+}
+
 /// Where a member that has dialled us would listen: at the port of its id, which is its address with the original, on the
 /// machine that its link comes from. `None`: its id is no address.
-fn knock_at(id: &str, link: &Link) -> Option<SocketAddr> {
+fn probe_addr(id: &str, link: Neighbour) -> Option<SocketAddr> {
     let port: u16 = id.rsplit_once(':')?.1.parse().ok().filter(|port| *port != 0)?;
-    let mut addr = super::challenges::plain(link.addr());
+    let mut addr = super::challenges::plain(link.addr);
     addr.set_port(port);
     Some(addr)
 }

@@ -1,16 +1,17 @@
 //! Datagrams in, and playback.
 //!
-//! What does not open with the key of its member's session is dropped before it can touch anything, as is what came before; so is
-//! voice from elsewhere than its member is believed to be. See [`path`](super::path).
+//! A datagram that does not open with the key of its member's session is dropped before it can touch anything, as is a repeated
+//! one; so is voice from elsewhere than its member is believed to be. See [`path`](super::path).
 
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::Stream;
 use super::challenges::plain;
-use crate::api::event::{Event, Speaking};
-use crate::node::{Node, Now, Outbox, Output};
+use super::sessions::original_keys;
+use super::{Calls, Event, Io, Stream};
+use crate::base::Now;
+use crate::outbox::Output;
 use crate::voice::speaker::Received;
 use crate::voice::{CHUNK, Chunk, Codec, FRAME, FRAME_TIME, Frame, MAX_REPEATS, Packet, speech};
 use crate::wire::datagram::inside::CHALLENGE;
@@ -25,37 +26,37 @@ const MAX_DETECTIONS: u32 = 8;
 /// Frames that a packet may be older than the newest and still have been sent after a restart: 10 s.
 const OLD: u64 = 500;
 
-impl Node {
-    /// A datagram came.
-    pub(in crate::node) fn datagram_came(&mut self, now: Now, from: SocketAddr, bytes: &[u8], out: &mut Outbox) {
+impl Calls {
+    /// Handles a received datagram.
+    pub fn on_datagram(&mut self, now: Now, from: SocketAddr, bytes: &[u8], io: &mut dyn Io) {
         let from = plain(from);
-        if self.links.blocks().has_addr(from.ip()) {
-            self.counters.datagrams_dropped += 1;
+        if io.is_blocked(from.ip()) {
+            self.counts.dropped += 1;
             return;
         }
         let taken = match Datagram::parse(bytes) {
-            Ok(Datagram::Sealed(sealed)) => self.sealed_came(now, from, &sealed, bytes.len(), out),
-            // It proves nothing; and with --secure nobody is in who sends such.
-            Ok(Datagram::Original(_)) if self.links.is_secure() => None,
-            Ok(Datagram::Original(voice)) => self.original_came(now, from, &voice, bytes, out),
+            Ok(Datagram::Sealed(sealed)) => self.on_sealed(now, from, &sealed, bytes.len(), io),
+            // It proves nothing; and with --secure there is no member that sends such.
+            Ok(Datagram::Original(_)) if self.config.secure => None,
+            Ok(Datagram::Original(voice)) => self.on_original(now, from, &voice, bytes, io),
             Err(datagram::Malformed) => None,
         };
         match taken {
-            Some(()) => self.counters.datagrams_received += 1,
-            None => self.counters.datagrams_dropped += 1,
+            Some(()) => self.counts.received += 1,
+            None => self.counts.dropped += 1,
         }
     }
 
-    /// A datagram of level 2. `None`: not taken. Nothing changes before it has opened, and is none that came before.
-    fn sealed_came(
+    /// A datagram of level 2. `None`: not taken. Nothing changes before it has opened, and has turned out not to be a repeated one.
+    fn on_sealed(
         &mut self,
         now: Now,
         from: SocketAddr,
         sealed: &Sealed<'_>,
         length: usize,
-        out: &mut Outbox,
+        io: &mut dyn Io,
     ) -> Option<()> {
-        let call = self.voice.call.as_mut()?;
+        let call = self.call.as_mut()?;
         let id = call.sessions.get(&sealed.session)?.clone();
         let stream = call.streams.get_mut(&id).filter(|stream| !stream.path.ignores(now.mono, from))?;
         let session = stream.session.as_mut()?;
@@ -75,31 +76,31 @@ impl Node {
             session.window.take(sealed.counter);
         }
         match inside {
-            Inside::Voice(voice) => self.voice_came(now, (&id, from), voice, length, out),
-            Inside::Challenge { to, nonce } => self.challenged(now, (&id, from), to, nonce, out),
-            Inside::Echo { nonce } => self.echoed(now, (&id, from), nonce, sealed.counter),
-            Inside::Report { to, report } => self.reported(now, (&id, from), to, report),
-            Inside::Members { known } => self.members_known(now, (&id, from), known),
+            Inside::Voice(voice) => self.on_voice(now, (&id, from), voice, length, io),
+            Inside::Challenge { to, nonce } => self.on_challenge(now, (&id, from), to, nonce, io),
+            Inside::Echo { nonce } => self.on_echo(now, (&id, from), nonce, sealed.counter),
+            Inside::Report { to, report } => self.on_report(now, (&id, from), to, report),
+            Inside::Members { known } => self.on_members(now, (&id, from), known),
         }
     }
 
     /// Voice of level 2. `None`: not taken.
-    fn voice_came(
+    fn on_voice(
         &mut self,
         now: Now,
         (id, from): (&Rc<str>, SocketAddr),
         voice: &[u8],
         length: usize,
-        out: &mut Outbox,
+        io: &mut dyn Io,
     ) -> Option<()> {
         let packet = datagram::inside::read_voice(voice).ok()?;
-        let stream = self.voice.call.as_mut()?.streams.get_mut(id)?;
+        let stream = self.call.as_mut()?.streams.get_mut(id)?;
         // What is shorter than a challenge is not answered by one, but for those that are counted.
         let believed = stream.path.heard(now.mono, from, length >= CHALLENGE);
         if stream.path.challenge_due(now.mono).is_some() {
-            self.stir_voice(now);
+            self.schedule_tick(now);
         }
-        let stream = self.voice.call.as_mut()?.streams.get_mut(id).filter(|_| believed)?;
+        let stream = self.call.as_mut()?.streams.get_mut(id).filter(|_| believed)?;
         let received = stream.speaker.receive(now.mono, &packet);
         if matches!(received, Received::Refused | Received::Duplicate) {
             return None;
@@ -113,34 +114,34 @@ impl Node {
             stream.newest = packet.frame;
             stream.spoke = if speaks { Some(now.mono) } else { stream.spoke };
         }
-        let member = self.voice.roster.get_mut(id)?;
+        let member = self.roster.get_mut(id)?;
         member.sign = Some(now.mono);
         let speaks = speaks && !member.muted;
         if is_news {
-            self.talkspurt(id, speaks, out);
+            self.set_speaking(id, speaks, io);
         }
         Some(())
     }
 
     /// Voice of level 1. `None`: not taken.
-    fn original_came(
+    fn on_original(
         &mut self,
         now: Now,
         from: SocketAddr,
         voice: &Original<'_>,
         bytes: &[u8],
-        out: &mut Outbox,
+        io: &mut dyn Io,
     ) -> Option<()> {
-        let room = self.voice.call.as_ref()?.room.clone();
+        let room = self.call.as_ref()?.room.clone();
         if voice.room != cut(&room) {
             return None;
         }
-        let id = self.original_of(now, voice, from)?;
-        let pcm = voice.open(self.original_keys(&room))?;
-        let call = self.voice.call.as_ref()?;
+        let id = self.find_original(now, voice, from, io)?;
+        let pcm = voice.open(original_keys(&room, io))?;
+        let call = self.call.as_ref()?;
         // What another member of ours passes on is voice of its author, and no news of where that is.
-        let relayed = call.streams.values().any(|it| it.ours && it.path.proven(now.mono) == Some(from));
-        let call = self.voice.call.as_mut()?;
+        let relayed = call.streams.values().any(|it| it.is_level2 && it.path.validated_addr(now.mono) == Some(from));
+        let call = self.call.as_mut()?;
         let stream = call.streams.get_mut(&id)?;
         if relayed {
             if stream.hears_directly(now.mono) {
@@ -172,65 +173,65 @@ impl Node {
         if spoke {
             stream.spoke = Some(now.mono);
         }
-        let member = self.voice.roster.get_mut(&id)?;
+        let member = self.roster.get_mut(&id)?;
         member.sign = Some(now.mono);
         let spoke = spoke && !member.muted;
         if received == Received::Taken {
-            self.talkspurt(&id, spoke, out);
+            self.set_speaking(&id, spoke, io);
         }
         if !relayed {
-            self.pass_on_voice(now, &id, bytes, out);
+            self.pass_on(now, &id, bytes, io);
         }
         Some(())
     }
 
     /// The member of level 1 that a datagram is of. Where two ids are one in 36 bytes, the address tells.
-    fn original_of(&self, now: Now, voice: &Original<'_>, from: SocketAddr) -> Option<Rc<str>> {
-        let call = self.voice.call.as_ref()?;
+    fn find_original(&self, now: Now, voice: &Original<'_>, from: SocketAddr, io: &dyn Io) -> Option<Rc<str>> {
+        let call = self.call.as_ref()?;
         let fits = |id: &Rc<str>| cut::<{ datagram::ID }>(id) == voice.id;
-        let mut fitting = call.streams.iter().filter(|(id, stream)| !stream.ours && fits(id));
+        let mut fitting = call.streams.iter().filter(|(id, stream)| !stream.is_level2 && fits(id));
         let (first, _) = fitting.next()?;
         if fitting.next().is_none() {
             return Some(first.clone());
         }
-        let mut there = call.streams.iter().filter(|(id, stream)| !stream.ours && fits(id));
-        there.find(|(id, _)| self.original_addr(now, id) == Some(from)).map(|(id, _)| id.clone())
+        let mut there = call.streams.iter().filter(|(id, stream)| !stream.is_level2 && fits(id));
+        there.find(|(id, _)| self.original_addr(now, id, io) == Some(from)).map(|(id, _)| id.clone())
     }
 
-    /// A member wants to know whether we are where a join of ours says.
-    fn challenged(
+    /// Answers a member that asks whether we are where our join says.
+    fn on_challenge(
         &mut self,
         now: Now,
         (by, from): (&Rc<str>, SocketAddr),
         to: u64,
         nonce: u64,
-        out: &mut Outbox,
+        io: &mut dyn Io,
     ) -> Option<()> {
-        let call = self.voice.call.as_ref().filter(|call| call.sealer.session() == to)?;
-        let known = call.streams.values().any(|it| it.ours && it.path.proven(now.mono) == Some(from));
-        if !known && !self.voice.challenges.may_echo(now.mono) {
+        let call = self.call.as_ref().filter(|call| call.sealer.session() == to)?;
+        let known = call.streams.values().any(|it| it.is_level2 && it.path.validated_addr(now.mono) == Some(from));
+        if !known && !self.challenges.may_echo(now.mono) {
             return None;
         }
-        let bytes = self.seal(|buffer| datagram::inside::write_echo(nonce, buffer), out)?;
-        self.send_datagram(from, bytes, out);
+        let bytes = self.seal(|buffer| datagram::inside::write_echo(nonce, buffer), io)?;
+        self.send_datagram(from, bytes, io);
         // The member that asks may be there itself.
-        let stream = self.voice.call.as_mut()?.streams.get_mut(by)?;
+        let stream = self.call.as_mut()?.streams.get_mut(by)?;
         stream.path.asked_from(now.mono, from);
         if stream.path.challenge_due(now.mono).is_some() {
-            self.stir_voice(now);
+            self.schedule_tick(now);
         }
         Some(())
     }
 
     /// The stream of a member that has echoed from this address.
     pub(super) fn stream_at(&mut self, now: Now, id: &Rc<str>, from: SocketAddr) -> Option<&mut Stream> {
-        let stream = self.voice.call.as_mut()?.streams.get_mut(id)?;
-        (stream.path.proven(now.mono) == Some(from)).then_some(stream)
+        let stream = self.call.as_mut()?.streams.get_mut(id)?;
+        (stream.path.validated_addr(now.mono) == Some(from)).then_some(stream)
     }
 
-    fn echoed(&mut self, now: Now, (id, from): (&Rc<str>, SocketAddr), nonce: u64, counter: u64) -> Option<()> {
-        let muted = self.voice.roster.get_mut(id)?.muted;
-        let stream = self.voice.call.as_mut()?.streams.get_mut(id)?;
+    fn on_echo(&mut self, now: Now, (id, from): (&Rc<str>, SocketAddr), nonce: u64, counter: u64) -> Option<()> {
+        let muted = self.roster.get_mut(id)?.muted;
+        let stream = self.call.as_mut()?.streams.get_mut(id)?;
         let challenges = stream.path.echoed(now.mono, from, nonce)?;
         // It answers a nonce of ours: so it is of now. If its number is none that may come, another has sent numbers far above, as if
         // from there, before this first echo.
@@ -244,29 +245,29 @@ impl Node {
                 session.window.close_below(counter);
             }
         }
-        self.voice.challenges.echoed(from.ip(), challenges);
+        self.challenges.echoed(from.ip(), challenges);
         // As good a sign of it as its voice: without one, a member that vanished before it spoke would stay for long.
-        self.voice.roster.get_mut(id)?.sign = Some(now.mono);
+        self.roster.get_mut(id)?.sign = Some(now.mono);
         Some(())
     }
 
-    fn reported(
+    fn on_report(
         &mut self,
         now: Now,
         (by, from): (&Rc<str>, SocketAddr),
         to: u64,
         report: crate::voice::Report,
     ) -> Option<()> {
-        if self.voice.call.as_ref()?.sealer.session() != to {
+        if self.call.as_ref()?.sealer.session() != to {
             return None;
         }
         self.stream_at(now, by, from)?.chooser.reported(report);
         Some(())
     }
 
-    /// Playback wants 5 ms.
-    pub(in crate::node) fn playback_due(&mut self, now: Now, out: &mut Outbox) {
-        let Some(call) = &mut self.voice.call else { return };
+    /// Plays 5 ms.
+    pub fn on_playback_due(&mut self, now: Now, io: &mut dyn Io) {
+        let Some(call) = &mut self.call else { return };
         let mut chunk: Chunk = [0; CHUNK];
         for (id, stream) in &mut call.streams {
             if stream.speaker.play(now.mono, &mut chunk) {
@@ -277,17 +278,17 @@ impl Node {
             }
         }
         call.mixer.finish(&mut chunk);
-        out.push(Output::Play(Box::new(chunk)));
-        self.send_mixes(now, out);
+        io.out().push(Output::Play(Box::new(chunk)));
+        self.send_mixes(now, io);
     }
 
-    /// A member's talkspurt begins or ends.
-    pub(super) fn talkspurt(&mut self, id: &Rc<str>, speaking: bool, out: &mut Outbox) {
-        let Some(call) = &mut self.voice.call else { return };
+    /// Notes that a member's talkspurt begins or ends, and tells clients.
+    pub(super) fn set_speaking(&mut self, id: &Rc<str>, speaking: bool, io: &mut dyn Io) {
+        let Some(call) = &mut self.call else { return };
         let Some(stream) = call.streams.get_mut(id) else { return };
         if std::mem::replace(&mut stream.speaking, speaking) != speaking {
             let room = call.room.clone();
-            self.emit(&Event::Speaking(Speaking { room: &room, peer: id, speaking }), out);
+            io.emit(Event::Speaking { room: &room, peer: id, speaking });
         }
     }
 }

@@ -1,8 +1,7 @@
 //! Calls among nodes of ours.
 
 use super::*;
-use crate::node::voice::testing::Member;
-use crate::voice::talker::Talker;
+use crate::call::testing::Member;
 use crate::wire::datagram::sealed::OVERHEAD;
 use crate::wire::limits::{MAX_VOICE_MEMBERS, VOICE_GONE};
 
@@ -262,7 +261,7 @@ fn a_room_with_a_key_is_heard_by_who_has_it_and_the_key_before_still_opens() {
 #[test]
 fn a_key_that_changes_in_mid_call_begins_another_session() {
     let (mut net, nodes) = party(19, 3, (ms(5), ms(20)));
-    let session = |net: &Net, at: At| net.at(at).voice.own_session().expect("in voice");
+    let session = |net: &Net, at: At| calls(net, at).own_session().expect("in voice");
     let mut seen: Vec<u64> = nodes.iter().map(|at| session(&net, *at)).collect();
     for (passphrase, scheme) in
         [(Some("one"), "argon2id"), (Some("two"), "argon2id"), (Some("two"), "original"), (None, "original")]
@@ -293,15 +292,10 @@ fn who_has_no_opus_gets_pcm_and_sends_it() {
     let nodes: Vec<At> = (0..2).map(|i| net.node(&format!("n{i}"))).collect();
     net.link(nodes[0], nodes[1]);
     nodes.iter().for_each(|at| join(&mut net, *at));
-    let call = net.at_mut(nodes[0]).voice.call.as_mut().expect("in voice");
-    (call.talker, call.join) = (Talker::without_codec(), None);
+    calls_mut(&mut net, nodes[0]).lose_codec();
     run(&mut net, nodes[0], json!({ "cmd": "nick", "name": "plain" }));
     let id = net.at(nodes[0]).id().to_owned();
-    let voice = &mut net.at_mut(nodes[1]).voice;
-    let opus = voice.roster.get(&id).expect("a member").opus;
-    // What a stream is built from at the beginning.
-    voice.call.as_mut().and_then(|call| call.streams.get_mut(&*id)).expect("a stream").opus = opus;
-    assert!(!opus);
+    assert!(!calls_mut(&mut net, nodes[1]).reread_codec(&id), "it decodes Opus");
     idle(&mut net, &nodes, 100);
     assert_heard(words(0).as_flattened(), &say_words(&mut net, &nodes, &[0])[1], "from it");
     assert_heard(words(1).as_flattened(), &say_words(&mut net, &nodes, &[1])[0], "to it");

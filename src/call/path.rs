@@ -1,12 +1,12 @@
 //! Where a member's voice is sent, and where it is believed to come from.
 //!
 //! A `voice_join` can be forged, and could aim everyone's voice at a victim. So the address that it names is only a
-//! hint. To a member of level 2 voice goes when an address has echoed a challenge of ours (the idea of RFC 7675), and as
-//! long as it does so again and again. A member of level 1 can't echo: to it voice goes at the address that its own
-//! TCP link comes from, or at one that its datagrams came from of late. What of level 2 is told here has proved itself before: it
-//! opened with the key of the member's session, and came for the first time.
+//! hint. Voice goes to a member of level 2 at an address that has echoed a challenge of ours (the idea of RFC 7675), and only as
+//! long as it does so again and again: that address is validated. A member of level 1 can't echo: voice goes to it at the address
+//! that its own TCP link comes from, or at one that its datagrams came from of late. The datagrams of level 2 that are reported
+//! here have opened with the key of the member's session, and came for the first time.
 //!
-//! What comes is believed from the same address alone, so that nobody speaks in another's name from elsewhere. Another
+//! Voice is believed from the same address alone, so that nobody speaks in another's name from elsewhere. Another
 //! address, be it announced or a source (NAT), gets its turn when nothing has been heard from that one for two seconds:
 //! a way that works can't be turned aside, neither by forged joins nor by forged datagrams.
 
@@ -42,7 +42,7 @@ pub struct Path {
     /// Another address that its datagrams come from, and when the last one did.
     source: Option<(SocketAddr, Instant)>,
     /// Level 2: the address that has echoed.
-    proven: Option<Proven>,
+    validated: Option<Validated>,
     /// The challenges that are out.
     asked: [Option<Asked>; MAX_ASKED],
     next_ask: Instant,
@@ -54,7 +54,7 @@ pub struct Path {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Proven {
+struct Validated {
     addr: SocketAddr,
     echoed: Instant,
     heard: Instant,
@@ -73,7 +73,7 @@ struct Asked {
 pub enum Why {
     /// To learn whether the member is there. Counted, since it may be a victim.
     Probe,
-    /// The same where nobody is hurt by it, and so not counted: the member's own link comes from there, or a datagram
+    /// Like a probe, but not counted since it hurts nobody: the member's own link comes from there, or a datagram
     /// of its own did just now, which this answers and is no longer than.
     Answer,
     /// It has echoed, and is asked whether it still wants voice.
@@ -88,7 +88,7 @@ impl Path {
             next: None,
             announced_heard: None,
             source: None,
-            proven: None,
+            validated: None,
             asked: [None; MAX_ASKED],
             next_ask: now,
             tries: 0,
@@ -121,18 +121,18 @@ impl Path {
 
     /// Whether the member was heard lately from where it is believed to be.
     pub fn is_alive(&self, now: Instant) -> bool {
-        let heard = [self.announced_heard, self.proven.map(|it| it.heard)];
-        let source = self.source.map(|(_, at)| at).filter(|_| self.proven.is_none());
+        let heard = [self.announced_heard, self.validated.map(|it| it.heard)];
+        let source = self.source.map(|(_, at)| at).filter(|_| self.validated.is_none());
         heard.into_iter().chain([source]).flatten().any(|at| now.duration_since(at) < VOICE_SOURCE_AFTER)
     }
 
     /// Where voice of level 2 goes now, if anywhere.
-    pub fn proven(&self, now: Instant) -> Option<SocketAddr> {
+    pub fn validated_addr(&self, now: Instant) -> Option<SocketAddr> {
         self.valid(now).map(|it| it.addr)
     }
 
-    fn valid(&self, now: Instant) -> Option<Proven> {
-        self.proven.filter(|it| now.duration_since(it.echoed) < CONSENT_TIME)
+    fn valid(&self, now: Instant) -> Option<Validated> {
+        self.validated.filter(|it| now.duration_since(it.echoed) < CONSENT_TIME)
     }
 
     /// Where voice of level 1 goes now, if anywhere. `linked`: the IP address of the member's TCP link, if its join came by
@@ -167,23 +167,23 @@ impl Path {
     pub fn heard(&mut self, now: Instant, from: SocketAddr, long: bool) -> bool {
         self.settle(now);
         let valid = self.valid(now);
-        if let Some(proven) = self.proven.as_mut().filter(|it| valid.is_some() && it.addr == from) {
-            proven.heard = now;
+        if let Some(validated) = self.validated.as_mut().filter(|it| valid.is_some() && it.addr == from) {
+            validated.heard = now;
             return true;
         }
-        if self.is_heard_from_proven(now) {
+        if self.is_heard_from_validated(now) {
             return false;
         }
-        self.knocked(now, from, long);
+        self.note_source(now, from, long);
         valid.is_none() && self.announced == Some(from)
     }
 
     /// A challenge of the member's came: it may be there.
     pub fn asked_from(&mut self, now: Instant, from: SocketAddr) {
         self.settle(now);
-        if !self.is_heard_from_proven(now) && self.proven(now) != Some(from) {
-            self.knocked(now, from, true);
-            if self.announced == Some(from) && self.proven(now).is_none() {
+        if !self.is_heard_from_validated(now) && self.validated_addr(now) != Some(from) {
+            self.note_source(now, from, true);
+            if self.announced == Some(from) && self.validated_addr(now).is_none() {
                 // It knows us, which it may not have done when it was asked first: our join takes longer than a datagram.
                 self.next_ask = self.next_ask.min(now);
             }
@@ -191,7 +191,7 @@ impl Path {
     }
 
     /// A datagram of the member's session came from an address that has not echoed.
-    fn knocked(&mut self, now: Instant, from: SocketAddr, long: bool) {
+    fn note_source(&mut self, now: Instant, from: SocketAddr, long: bool) {
         self.try_source(now, from);
         self.asks = if long { Some((from, now)) } else { self.asks };
         self.tries = self.tries.min(MAX_TRIES - 1);
@@ -206,16 +206,16 @@ impl Path {
 
     /// Whether a datagram of level 2 comes from where the member is: where it has echoed from, before that where it has announced.
     pub fn is_from_there(&self, now: Instant, from: SocketAddr) -> bool {
-        self.proven(now).or(self.announced) == Some(from)
+        self.validated_addr(now).or(self.announced) == Some(from)
     }
 
     /// Whether what comes from there is of no interest: the member is heard from where it is. It may be a copy that has overtaken the
     /// true datagram, which must not be refused for that.
     pub fn ignores(&self, now: Instant, from: SocketAddr) -> bool {
-        self.is_heard_from_proven(now) && self.proven.is_some_and(|it| it.addr != from)
+        self.is_heard_from_validated(now) && self.validated.is_some_and(|it| it.addr != from)
     }
 
-    fn is_heard_from_proven(&self, now: Instant) -> bool {
+    fn is_heard_from_validated(&self, now: Instant) -> bool {
         self.valid(now).is_some_and(|it| now.duration_since(it.heard) < VOICE_SOURCE_AFTER)
     }
 
@@ -236,10 +236,10 @@ impl Path {
     pub fn challenge_due(&mut self, now: Instant) -> Option<(SocketAddr, Why)> {
         self.settle(now);
         let valid = self.valid(now);
-        if let Some(proven) = valid.filter(|it| it.next_ask <= now) {
-            return Some((proven.addr, Why::Consent));
+        if let Some(validated) = valid.filter(|it| it.next_ask <= now) {
+            return Some((validated.addr, Why::Consent));
         }
-        if now < self.next_ask || self.tries >= MAX_TRIES || self.is_heard_from_proven(now) {
+        if now < self.next_ask || self.tries >= MAX_TRIES || self.is_heard_from_validated(now) {
             return None;
         }
         // A source first; but if it does not echo, the announced address gets its turn.
@@ -255,8 +255,8 @@ impl Path {
 
     /// A challenge goes out: or, if `nonce` is `None`, must not.
     pub fn challenged(&mut self, now: Instant, (to, why): (SocketAddr, Why), nonce: Option<u64>) {
-        match (why, &mut self.proven) {
-            (Why::Consent, Some(proven)) => proven.next_ask = now + CONSENT_AGAIN,
+        match (why, &mut self.validated) {
+            (Why::Consent, Some(validated)) => validated.next_ask = now + CONSENT_AGAIN,
             _ => {
                 self.tries += 1;
                 // Sooner at first: what one loss costs is heard.
@@ -278,7 +278,7 @@ impl Path {
         let answers = |it: &Asked| (it.to, it.nonce) == (from, nonce) && now.duration_since(it.at) < CONSENT_TIME;
         let asked = self.asked.iter_mut().find(|it| it.as_ref().is_some_and(answers))?;
         *asked = None;
-        self.proven = Some(Proven { addr: from, echoed: now, heard: now, next_ask: now + CONSENT_EVERY });
+        self.validated = Some(Validated { addr: from, echoed: now, heard: now, next_ask: now + CONSENT_EVERY });
         self.source = self.source.filter(|(addr, _)| *addr != from);
         (self.tries, self.next_ask) = (0, now + CHALLENGE_EVERY);
         Some(self.spent.remove(&from.ip()).unwrap_or_default())
@@ -310,15 +310,15 @@ mod tests {
     fn voice_of_level_2_goes_only_where_a_challenge_was_echoed() {
         let now = start();
         let mut path = Path::new(now, Some(addr(1)));
-        assert_eq!((path.proven(now), path.challenge_due(now)), (None, Some((addr(1), Why::Probe))));
+        assert_eq!((path.validated_addr(now), path.challenge_due(now)), (None, Some((addr(1), Why::Probe))));
         path.challenged(now, (addr(1), Why::Probe), Some(7));
         assert_eq!(path.echoed(now, addr(2), 7), None, "from elsewhere");
         assert_eq!(path.echoed(now, addr(1), 8), None, "another challenge");
         assert_eq!(path.echoed(now, addr(1), 7), Some(1));
         assert_eq!(path.echoed(now, addr(1), 7), None, "once is enough");
-        assert_eq!((path.proven(now), path.challenge_due(now + S)), (Some(addr(1)), None));
+        assert_eq!((path.validated_addr(now), path.challenge_due(now + S)), (Some(addr(1)), None));
         assert_eq!(path.challenge_due(now + 5 * S), Some((addr(1), Why::Consent)), "it is asked again");
-        assert_eq!(path.proven(now + 30 * S), None, "an echo does not count for ever");
+        assert_eq!(path.validated_addr(now + 30 * S), None, "an echo does not count for ever");
     }
 
     #[test]
@@ -336,7 +336,7 @@ mod tests {
             }
         }
         assert!((20..=30).contains(&asked), "{asked}");
-        assert_eq!(path.proven(now + 40 * S), None);
+        assert_eq!(path.validated_addr(now + 40 * S), None);
     }
 
     #[test]
@@ -354,14 +354,14 @@ mod tests {
                 Some((to, Why::Consent)) if to == addr(1) => path.challenged(now, (to, Why::Consent), Some(8)),
                 other => assert_eq!(other, None),
             }
-            assert_eq!(path.proven(now), Some(addr(1)));
+            assert_eq!(path.validated_addr(now), Some(addr(1)));
         }
         // Silent for two seconds: now the address announced last gets its turn.
         let later = now + 12 * S;
-        assert_eq!(path.challenge_due(later), Some((addr(1), Why::Consent)), "the proven one is not given up yet");
+        assert_eq!(path.challenge_due(later), Some((addr(1), Why::Consent)), "the validated one is not given up yet");
         path.challenged(later, (addr(1), Why::Consent), Some(8));
         prove(&mut path, later, addr(4), 9);
-        assert_eq!(path.proven(later), Some(addr(4)));
+        assert_eq!(path.validated_addr(later), Some(addr(4)));
     }
 
     #[test]
@@ -372,14 +372,14 @@ mod tests {
         assert!(!path.heard(now + S, addr(2), true), "the other was heard a second ago");
         assert_eq!(path.challenge_due(now + S), None);
         assert!(!path.heard(now + 2 * S, addr(2), true), "it has not echoed");
-        assert_eq!(path.proven(now + 2 * S), Some(addr(1)));
+        assert_eq!(path.validated_addr(now + 2 * S), Some(addr(1)));
         prove(&mut path, now + 2 * S, addr(2), 8);
-        assert_eq!(path.proven(now + 2 * S), Some(addr(2)));
+        assert_eq!(path.validated_addr(now + 2 * S), Some(addr(2)));
         assert!(path.heard(now + 3 * S, addr(2), true) && !path.heard(now + 3 * S, addr(1), true));
     }
 
     #[test]
-    fn before_anything_is_proven_the_announced_address_is_heard_and_a_source_is_asked() {
+    fn before_anything_is_validated_the_announced_address_is_heard_and_a_source_is_asked() {
         let now = start();
         let mut path = Path::new(now, Some(addr(1)));
         path.challenged(now, (addr(1), Why::Probe), Some(1));

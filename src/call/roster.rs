@@ -1,4 +1,4 @@
-//! Who is in the voice of which room, as the gossip tells.
+//! The roster: the members of each room's voice, as the gossip tells.
 //!
 //! A member is in one room at a time. It stays until it says that it leaves, until it joins another room, or until there
 //! is no sign of it any more: see [`Member::is_gone`]. What a member of level 2 says it has signed. On level 1 nothing in a signal
@@ -71,7 +71,7 @@ impl Member {
     }
 }
 
-/// What became of a join.
+/// The outcome of a join.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Joined {
     /// A new member; from another room, if it was in one.
@@ -115,8 +115,9 @@ impl Roster {
         self.members.len()
     }
 
-    /// The member outside a room that has said nothing for the longest time, if no more members fit.
-    pub fn to_push_out(&self, room: &str) -> Option<Rc<str>> {
+    /// The member to evict for one of this room if no more members fit: the one outside that has said nothing for the longest
+    /// time.
+    pub fn eviction_candidate_outside(&self, room: &str) -> Option<Rc<str>> {
         if self.members.len() < MAX_VOICE_KNOWN {
             return None;
         }
@@ -124,9 +125,9 @@ impl Roster {
         others.min_by_key(|(_, member)| member.said).map(|(id, _)| id.clone())
     }
 
-    /// The member that makes way for a new one of a room that is full: of those of whom there has never been a sign, who may be
-    /// invented, the one that has said nothing for the longest time.
-    pub fn to_make_way(&self, room: &str, linked: impl Fn(&str) -> bool) -> Option<Rc<str>> {
+    /// The member to evict for a new one of a room that is full: among those of which there has never been a sign, since they may
+    /// be invented, the one that has said nothing for the longest time.
+    pub fn eviction_candidate_in(&self, room: &str, linked: impl Fn(&str) -> bool) -> Option<Rc<str>> {
         if self.of_room(room).count() < MAX_VOICE_MEMBERS {
             return None;
         }
@@ -134,7 +135,7 @@ impl Roster {
         unsure.min_by_key(|(_, member)| member.said).map(|(id, _)| id.clone())
     }
 
-    /// What is held beside the members, each with its bound.
+    /// The sizes of what is held beside the members, each with its bound.
     #[cfg(any(test, fuzzing))]
     pub fn held(&self) -> Vec<(&'static str, usize, usize)> {
         let longest = self.members.values().map(|member| member.join.len()).max().unwrap_or_default();
@@ -201,7 +202,7 @@ impl Roster {
         self.members.remove(id)
     }
 
-    /// Those of whom there is no sign any more. `linked` tells who is a neighbour, and so is there.
+    /// The members of which there is no sign any more. `linked`: whether one is a neighbour, and so is there.
     pub fn gone(&mut self, now: Instant, linked: impl Fn(&str) -> bool) -> Vec<Rc<str>> {
         let mut gone = Vec::new();
         for (id, member) in &mut self.members {
@@ -306,13 +307,13 @@ mod tests {
     fn who_may_be_invented_makes_way_and_nobody_else_does() {
         let (now, mut roster) = (start(), Roster::default());
         for n in 0..MAX_VOICE_MEMBERS {
-            assert_eq!(roster.to_make_way("a", |_| false), None);
+            assert_eq!(roster.eviction_candidate_in("a", |_| false), None);
             roster.join(&format!("{n}").into(), member(now + Duration::from_millis(n as u64), "a", None), false);
         }
         roster.get_mut("0").expect("there").sign = Some(now);
-        assert_eq!(roster.to_make_way("a", |id| id == "1").as_deref(), Some("2"));
-        assert_eq!(roster.to_make_way("a", |id| id != "0"), None);
-        assert_eq!(roster.to_make_way("b", |_| false), None);
+        assert_eq!(roster.eviction_candidate_in("a", |id| id == "1").as_deref(), Some("2"));
+        assert_eq!(roster.eviction_candidate_in("a", |id| id != "0"), None);
+        assert_eq!(roster.eviction_candidate_in("b", |_| false), None);
     }
 
     #[test]
@@ -322,9 +323,9 @@ mod tests {
             let said = now + Duration::from_millis(n as u64);
             roster.join(&format!("{n}").into(), member(said, &format!("{}", n % 16), None), false);
         }
-        assert_eq!(roster.to_push_out("0").as_deref(), Some("1"), "the oldest of another room");
+        assert_eq!(roster.eviction_candidate_outside("0").as_deref(), Some("1"), "the oldest of another room");
         roster.leave("1");
-        assert_eq!(roster.to_push_out("0"), None);
+        assert_eq!(roster.eviction_candidate_outside("0"), None);
     }
 
     #[test]

@@ -1,21 +1,26 @@
-//! Voice in the node: who is in, what goes to whom, what is heard.
+//! Calls: this node's own, the members of voice in all rooms, and what goes to whom.
 //!
 //! Membership travels by gossip and is kept in the [`roster`], of all rooms, whether or not this node is in voice. While it
 //! is, there is a [`Call`]: a talker for its own microphone, and a [`Stream`] for each other member of the room, with the
-//! [`path`] its voice is sent by.
+//! [`path`] that its voice is sent by.
+//!
+//! [`Calls`] is told what has happened ([`Calls::on_signal`], [`Calls::on_datagram`], [`Calls::on_captured`], …), and puts what
+//! is to be done into a sink, [`Io`].
 //!
 //! - [`signals`]: joins, leaves and mutes, in and out; late joiners; members that vanish
 //! - [`sessions`]: the keys of level 2's datagrams; [`rates`]: how much coming and going there may be
 //! - [`sending`]: captured frames out to everyone, signs of life, reports; [`receiving`]: datagrams in, playback
 //! - [`challenges`]: how many challenges and echoes go where
 //! - [`star`]: the star-shaped versions of the original, their clients and their hosts
-//! - [`commands`]: what clients ask for
+//! - [`control`]: the requests of clients
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::node::{Node, Now, Outbox, Output};
+use crate::base::{Chance, Counters, DialId, Now, Roots};
+use crate::outbox::Output;
 use crate::voice::mixer::Mixer;
 use crate::voice::redundancy::Chooser;
 use crate::voice::speaker::Speaker;
@@ -27,7 +32,8 @@ use crate::wire::limits::{VOICE_REJOIN, bound};
 use crate::wire::window::Window;
 
 mod challenges;
-mod commands;
+mod control;
+mod io;
 mod path;
 mod rates;
 mod receiving;
@@ -42,17 +48,18 @@ pub mod testing;
 mod tests;
 
 use challenges::Challenges;
-pub use commands::{Join, Opened};
+pub use control::{InCall, MemberInfo, OPEN_TIME, Opened, Refusal};
+pub use io::{Begun, Event, Io, Neighbour, Warning};
 use path::Path;
 pub use rates::MAX_COUNTS;
 use rates::Rates;
-pub use roster::Roster;
+use roster::Roster;
 use sessions::Session;
 pub use signals::{Signal, is_signal};
 
-/// How often what has a time of its own is looked at while in voice. Below the shortest of those times.
+/// The time between two ticks while this node is in voice. Below the shortest time that anything here waits for.
 const TICK: Duration = Duration::from_millis(100);
-/// The same while only others are in voice.
+/// The time between two ticks while only others are in voice.
 const IDLE_TICK: Duration = Duration::from_secs(2);
 /// Joins that may answer others' joins at once; after that one each [`ANSWER_EVERY`]: a flood of forged joins must not
 /// make every member flood, too. Guesses.
@@ -62,39 +69,65 @@ const ANSWER_EVERY: Duration = Duration::from_secs(2);
 /// Members whose loudness is remembered beyond their stay. A guess.
 const MAX_GAINS: usize = bound(256, 3);
 
-/// Everything about voice.
+/// Voice in all rooms, and this node's own part in it. See the module.
 #[derive(Debug)]
-pub struct Voice {
-    pub roster: Roster,
-    pub call: Option<Call>,
-    /// What became of opening microphone and speaker, while a join waits for it.
-    pub opening: Option<Option<Opened>>,
-    /// Device lists that were asked for: `None` until they are there.
-    pub device_lists: BTreeMap<super::JobId, Option<crate::api::result::Devices>>,
+pub struct Calls {
+    /// This node's id.
+    id: Rc<str>,
+    config: Config,
+    chance: Chance,
+    /// Keys and nonces, which no seed repeats.
+    secrets: Chance,
+    roster: Roster,
+    call: Option<Box<Call>>,
+    /// The outcome of opening microphone and speaker, while a join waits for it.
+    opening: Option<Option<Opened>>,
     challenges: Challenges,
-    pub(super) rates: Rates,
+    rates: Rates,
+    /// In dB.
     gains: BTreeMap<String, f64>,
     /// The last sequence number of level 1: it never goes back, since originals remember it over leave and join.
     sequence: Option<u32>,
     next_tick: Option<Instant>,
     /// Dials that only ask whether a member of level 1 listens: whose.
-    knocks: BTreeMap<super::DialId, Rc<str>>,
+    probes: BTreeMap<DialId, Rc<str>>,
+    counts: Counts,
 }
 
-/// This node's being in voice.
+/// The options that matter here.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// The UDP address really bound.
+    pub udp: SocketAddr,
+    /// Where others are told to send voice.
+    pub udp_host: IpAddr,
+    /// Whether only level 2 is spoken.
+    pub secure: bool,
+}
+
+/// Counts since the start: see [`Counters`].
+#[derive(Debug, Default)]
+struct Counts {
+    received: u64,
+    sent: u64,
+    dropped: u64,
+    refused: u64,
+}
+
+/// This node's own call, while it is in voice.
 #[derive(Debug)]
-pub struct Call {
-    pub room: Rc<str>,
-    pub muted: bool,
+struct Call {
+    room: Rc<str>,
+    muted: bool,
     /// Our session: its key, as it is announced, and what seals with it.
     key: [u8; sealed::KEY],
     sealer: Sealer,
-    /// Whose sessions those are that can be opened.
+    /// The members whose sessions can be opened, by the session's number.
     sessions: BTreeMap<u64, Rc<str>>,
     talker: Talker,
     /// Whether a talkspurt of one's own is under way.
     speaking: bool,
-    /// The microphone's file is at its end: frames of silence until that is told.
+    /// The microphone's file has ended: frames of silence until clients are told.
     mic_ends_in: Option<u32>,
     mixer: Mixer,
     streams: BTreeMap<Rc<str>, Stream>,
@@ -120,7 +153,7 @@ struct Stream {
     /// Its session, if it speaks level 2, and its key is known.
     session: Option<Session>,
     /// Whether it speaks level 2 with us, and whether it decodes Opus.
-    ours: bool,
+    is_level2: bool,
     opus: bool,
     chooser: Chooser,
     /// Tells talkspurts of a member of level 1, which sends silence as well.
@@ -141,12 +174,12 @@ struct Stream {
 
 impl Stream {
     fn new(now: Instant, member: &roster::Member, session: Option<Session>, gain: f32) -> Self {
-        let ours = member.session.is_some();
+        let is_level2 = member.session.is_some();
         Self {
-            speaker: Self::speaker(ours, member.muted),
+            speaker: Self::speaker(is_level2, member.muted),
             path: Path::new(now, member.announced),
             session,
-            ours,
+            is_level2,
             opus: member.opus,
             chooser: Chooser::new(),
             detector: Detector::new(),
@@ -161,15 +194,15 @@ impl Stream {
         }
     }
 
-    fn speaker(ours: bool, muted: bool) -> Speaker {
-        let mut speaker = Speaker::new(if ours { Pace::Clock } else { Pace::Sequence });
+    fn speaker(is_level2: bool, muted: bool) -> Speaker {
+        let mut speaker = Speaker::new(if is_level2 { Pace::Clock } else { Pace::Sequence });
         speaker.mute(muted);
         speaker
     }
 
-    /// What has been heard was not the member.
+    /// Forgets what has been heard: it was not the member.
     fn forget(&mut self, muted: bool) {
-        self.speaker = Self::speaker(self.ours, muted);
+        self.speaker = Self::speaker(self.is_level2, muted);
         (self.newest, self.spoke) = (0, None);
         if let Some(session) = &mut self.session {
             session.window = Window::default();
@@ -177,20 +210,25 @@ impl Stream {
     }
 }
 
-impl Voice {
-    /// Nobody is in voice. `secret`: nobody else may know it.
-    pub const fn new(secret: u64) -> Self {
+impl Calls {
+    /// Nobody is in voice.
+    pub fn new(id: Rc<str>, config: Config, roots: &Roots) -> Self {
+        let mut secrets = roots.secrets("call");
         Self {
+            id,
+            config,
+            chance: roots.chance("call"),
+            challenges: Challenges::new(secrets.number()),
+            secrets,
             roster: Roster::new(),
             call: None,
             opening: None,
-            device_lists: BTreeMap::new(),
-            challenges: Challenges::new(secret),
             rates: Rates::new(),
             gains: BTreeMap::new(),
             sequence: None,
             next_tick: None,
-            knocks: BTreeMap::new(),
+            probes: BTreeMap::new(),
+            counts: Counts::default(),
         }
     }
 
@@ -199,65 +237,56 @@ impl Voice {
         self.next_tick
     }
 
-    /// What is held, each with its bound: for tests of random lives.
-    #[cfg(any(test, fuzzing))]
-    pub fn held(&self) -> Vec<(&'static str, usize, usize)> {
-        use crate::wire::limits::{MAX_VOICE_KNOWN, MAX_VOICE_MEMBERS};
-        let mut held = self.roster.held();
-        held.extend(self.rates.held());
-        held.extend([
-            ("members", self.roster.len(), MAX_VOICE_KNOWN),
-            ("gains", self.gains.len(), MAX_GAINS),
-            ("knocks", self.knocks.len(), star::MAX_KNOCKS),
-            ("device lists", self.device_lists.len(), crate::clients::MAX_ASYNC + 1),
-        ]);
-        if let Some(call) = &self.call {
-            held.push(("streams", call.streams.len(), MAX_VOICE_MEMBERS));
-            held.push(("sessions", call.sessions.len(), call.streams.len()));
-            held.extend(call.star.held());
-            held.extend(call.streams.values().flat_map(|stream| stream.star.held()));
-        }
-        held
+    /// How many members are known, in all rooms.
+    pub fn member_count(&self) -> usize {
+        self.roster.len()
     }
 
-    fn gain(&self, id: &str) -> f32 {
-        self.gains.get(id).map_or(1.0, |db| 10_f64.powf(db / 20.0) as f32)
+    /// How many authors, and links, have their changes counted.
+    pub fn rates_held(&self) -> (usize, usize) {
+        let [(_, authors, _), (_, links, _)] = self.rates.held();
+        (authors, links)
     }
-}
 
-impl Node {
-    /// Has voice looked at now, or soon.
-    fn stir_voice(&mut self, now: Now) {
-        self.voice.next_tick = Some(now.mono);
+    /// Adds what has been counted here.
+    pub fn add_counts(&self, counters: &mut Counters) {
+        counters.datagrams_received += self.counts.received;
+        counters.datagrams_sent += self.counts.sent;
+        counters.datagrams_dropped += self.counts.dropped;
+        counters.voice_refused += self.counts.refused;
+    }
+
+    /// Has a tick come at once.
+    fn schedule_tick(&mut self, now: Now) {
+        self.next_tick = Some(now.mono);
     }
 
     /// Does what is due.
-    pub(super) fn voice_due(&mut self, now: Now, out: &mut Outbox) {
-        if self.voice.next_tick.is_none_or(|at| at > now.mono) {
+    pub fn on_tick(&mut self, now: Now, io: &mut dyn Io) {
+        if self.next_tick.is_none_or(|at| at > now.mono) {
             return;
         }
-        self.members_gone(now, out);
-        let Some(call) = &self.voice.call else {
-            self.voice.next_tick = (self.voice.roster.len() > 0).then(|| now.mono + IDLE_TICK);
+        self.drop_vanished(now, io);
+        let Some(call) = &self.call else {
+            self.next_tick = (self.roster.len() > 0).then(|| now.mono + IDLE_TICK);
             return;
         };
         if call.announce_at <= now.mono {
-            self.announce(now, out);
+            self.announce(now, io);
         }
-        self.tend_streams(now, out);
-        self.voice.next_tick = Some(now.mono + TICK);
+        self.maintain_streams(now, io);
+        self.next_tick = Some(now.mono + TICK);
     }
 
     /// Enters voice: microphone and speaker are open.
-    fn enter(&mut self, now: Now, room: &str, muted: bool, out: &mut Outbox) {
+    fn enter(&mut self, now: Now, room: &str, muted: bool, io: &mut dyn Io) {
         let room: Rc<str> = room.into();
         let talker = Talker::new().unwrap_or_else(|_| Talker::without_codec());
         if !talker.has_codec() {
-            let message = "the voice codec could not be made: voice goes to everyone as PCM";
-            self.warn(now, crate::api::event::WarningCode::Codec, message, out);
+            io.warn(Warning::Codec, "the voice codec could not be made: voice goes to everyone as PCM");
         }
-        let key = self.chance.call_secrets.bytes();
-        self.voice.call = Some(Call {
+        let key = self.secrets.bytes();
+        self.call = Some(Box::new(Call {
             sealer: Sealer::new(&self.id, &room, &key),
             room: room.clone(),
             muted,
@@ -277,36 +306,40 @@ impl Node {
             answers_since: now.mono,
             detections: receiving::Detections::default(),
             star: star::Mixes::default(),
-        });
-        let members: Vec<Rc<str>> = self.voice.roster.of_room(&room).map(|(id, _)| id.clone()).collect();
-        members.iter().for_each(|id| self.renew_stream(now, id, out));
-        self.announce(now, out);
+        }));
+        let members: Vec<Rc<str>> = self.roster.of_room(&room).map(|(id, _)| id.clone()).collect();
+        members.iter().for_each(|id| self.renew_stream(now, id, io));
+        self.announce(now, io);
         if muted {
             // The original reads it in a signal of its own alone.
-            self.say_muted(now, out);
+            self.announce_muted(now, io);
         }
-        self.stir_voice(now);
-        self.voice_due(now, out);
+        self.schedule_tick(now);
+        self.on_tick(now, io);
     }
 
     /// Leaves voice, telling everyone.
-    pub(super) fn leave_voice(&mut self, now: Now, out: &mut Outbox) {
-        if self.voice.opening.take().is_some() {
-            out.push(Output::StopAudio);
+    pub fn leave(&mut self, now: Now, io: &mut dyn Io) {
+        if self.opening.take().is_some() {
+            io.out().push(Output::StopAudio);
         }
-        if self.voice.call.is_some() {
-            self.own_talkspurt(false, out);
-            self.say_leave(now, out);
-            out.push(Output::StopAudio);
-            self.voice.call = None;
-            self.voice.knocks.clear();
-            self.stir_voice(now);
-            self.voice_due(now, out);
+        if self.call.is_some() {
+            self.set_own_speaking(false, io);
+            self.announce_leave(io);
+            io.out().push(Output::StopAudio);
+            self.call = None;
+            self.probes.clear();
+            self.schedule_tick(now);
+            self.on_tick(now, io);
         }
     }
 
-    /// A member of voice is known by this name of the room's: whether its events are shown.
-    fn shows_voice(&self, room: &str) -> bool {
-        self.rooms.is_shown(room) || self.voice.call.as_ref().is_some_and(|call| &*call.room == room)
+    /// Whether events about the members of a room's voice are shown.
+    fn shows(&self, room: &str, io: &dyn Io) -> bool {
+        io.is_shown(room) || self.call.as_ref().is_some_and(|call| &*call.room == room)
+    }
+
+    fn gain(&self, id: &str) -> f32 {
+        self.gains.get(id).map_or(1.0, |db| 10_f64.powf(db / 20.0) as f32)
     }
 }

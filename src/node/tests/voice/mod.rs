@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::call::Calls;
 use crate::sim::{At, Net};
 use crate::voice::compare::compare;
 use crate::voice::testing::{level_db, sample};
@@ -17,6 +18,16 @@ mod star;
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
+}
+
+/// A node's voice.
+fn calls(net: &Net, at: At) -> &Calls {
+    net.at(at).calls.as_deref().expect("at rest")
+}
+
+/// A node's voice, to be changed.
+fn calls_mut(net: &mut Net, at: At) -> &mut Calls {
+    net.at_mut(at).calls.as_deref_mut().expect("at rest")
 }
 
 /// A line of nodes that are all in the voice of their room.

@@ -1,4 +1,4 @@
-//! Members of level 2 whose every move is a test's.
+//! Members of level 2 whose every move is a test's; and what tests see of [`Calls`].
 
 use std::net::SocketAddr;
 
@@ -6,14 +6,17 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::Voice;
+use super::{Calls, MAX_GAINS, star};
 use crate::voice::Packet;
+#[cfg(test)]
+use crate::voice::talker::Talker;
 use crate::wire::datagram::inside::{Inside, write_voice};
 #[cfg(test)]
 use crate::wire::datagram::sealed::HEADER;
 use crate::wire::datagram::sealed::{KEY, Key};
 use crate::wire::datagram::{Datagram, Sealer};
 use crate::wire::identity::Identity;
+use crate::wire::limits::{MAX_VOICE_KNOWN, MAX_VOICE_MEMBERS};
 use crate::wire::signed::{self, Place};
 
 /// A member.
@@ -23,6 +26,7 @@ pub struct Member {
     key: [u8; KEY],
     sealer: Sealer,
     room: String,
+    /// Where it is.
     pub addr: SocketAddr,
     n: u64,
 }
@@ -102,7 +106,7 @@ impl Member {
     }
 }
 
-/// What somebody would send who knows a session's number, and not its key.
+/// A datagram of a forger that knows a session's number, and not its key.
 #[cfg(test)]
 pub fn forged(session: u64, counter: u64, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -112,7 +116,58 @@ pub fn forged(session: u64, counter: u64, write: impl FnOnce(&mut Vec<u8>)) -> V
     bytes
 }
 
-impl Voice {
+impl Calls {
+    /// The sizes of what is held, each with its bound: for tests of random lives.
+    pub fn held(&self) -> Vec<(&'static str, usize, usize)> {
+        let mut held = self.roster.held();
+        held.extend(self.rates.held());
+        held.extend([
+            ("members", self.roster.len(), MAX_VOICE_KNOWN),
+            ("gains", self.gains.len(), MAX_GAINS),
+            ("probes", self.probes.len(), star::MAX_PROBES),
+        ]);
+        if let Some(call) = &self.call {
+            held.push(("streams", call.streams.len(), MAX_VOICE_MEMBERS));
+            held.push(("sessions", call.sessions.len(), call.streams.len()));
+            held.extend(call.star.held());
+            held.extend(call.streams.values().flat_map(|stream| stream.star.held()));
+        }
+        held
+    }
+
+    /// Whether somebody is a member of any room's voice.
+    pub fn is_member(&self, id: &str) -> bool {
+        self.roster.get(id).is_some()
+    }
+
+    /// A member's session.
+    #[cfg(test)]
+    pub fn session_of_member(&self, id: &str) -> Option<u64> {
+        self.roster.get(id)?.session
+    }
+
+    /// Whether the first of the members whose voice can be opened has echoed a challenge.
+    #[cfg(test)]
+    pub fn has_echo(&self) -> Option<bool> {
+        Some(self.call.as_ref()?.streams.values().next()?.session.as_ref()?.echoed)
+    }
+
+    /// Goes on with its call as a node that has no codec. The next join says so.
+    #[cfg(test)]
+    pub fn lose_codec(&mut self) {
+        let call = self.call.as_mut().expect("in voice");
+        (call.talker, call.join) = (Talker::without_codec(), None);
+    }
+
+    /// Builds a member's stream from its last join as to what it decodes. Gives whether that is Opus.
+    #[cfg(test)]
+    pub fn reread_codec(&mut self, id: &str) -> bool {
+        let opus = self.roster.get(id).expect("a member").opus;
+        let stream = self.call.as_mut().and_then(|call| call.streams.get_mut(id));
+        stream.expect("a stream").opus = opus;
+        opus
+    }
+
     /// The nonce of a challenge that this node has sent.
     pub fn nonce_of(&self, bytes: &[u8]) -> Option<u64> {
         let Ok(Datagram::Sealed(sealed)) = Datagram::parse(bytes) else { return None };
@@ -123,7 +178,7 @@ impl Voice {
         }
     }
 
-    /// What somebody can send who has heard the gossip of a room without a key: a datagram of our own session.
+    /// A datagram of our own session, as anyone can forge it who has heard the gossip of a room without a key.
     #[cfg(test)]
     pub fn as_a_listener_forges(&self, author: &str, counter: u64, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         let call = self.call.as_ref().expect("in voice");
