@@ -163,7 +163,7 @@ fn fanout(bench: &mut Bench) {
     let [cpu, rate] = bench.rounds("fanout", 2 * bench.rounds, &Who::ALL, measure);
     bench.report.rows.extend([
         Row::new("fanout-cpu", format!("CPU a message, fan-out to {FAN}"), Unit::Microseconds, cpu)
-            .gate(Limit::MostOfTyped(2.0))
+            .gate(Limit::MostOfTyped(1.5))
             .reach(Limit::MostOfTyped(1.3)),
         Row::new("fanout-throughput", "messages in, the same", Unit::PerSecond, rate),
     ]);
@@ -185,7 +185,8 @@ fn shown(bench: &mut Bench) {
     };
     let [cpu, shown] = bench.rounds("shown", bench.rounds.min(3), &Who::ALL, measure);
     bench.report.rows.extend([
-        Row::new("shown-cpu", "CPU a message, chain, shown on stdout as well", Unit::Microseconds, cpu),
+        Row::new("shown-cpu", "CPU a message, chain, shown on stdout as well", Unit::Microseconds, cpu)
+            .gate(Limit::MostOfTyped(1.8)),
         Row::new(
             "shown",
             format!("of {} shown, the rest told of as lagged", thousands(count as f64)),
@@ -288,7 +289,7 @@ fn memory(bench: &mut Bench) {
     let [idle, link, first, growth] = bench.rounds("memory", 1, &Who::ALL, measure);
     let flood = thousands(FILLING as f64);
     bench.report.rows.extend([
-        Row::new("memory-idle", "memory, idle", Unit::MiB, idle).gate(Limit::Most(6.0)).reach(Limit::Most(3.0)),
+        Row::new("memory-idle", "memory, idle", Unit::MiB, idle).gate(Limit::Most(4.0)).reach(Limit::Most(3.0)),
         Row::new("memory-link", format!("memory of a link, over {LINKS}"), Unit::KiB, link)
             .gate(Limit::Most(100.0))
             .reach(Limit::Most(64.0)),
@@ -399,7 +400,7 @@ fn stdin(bench: &mut Bench) {
     let [rate, lost] = bench.rounds("stdin", bench.rounds.min(3), &[Who::Node], measure);
     bench.report.rows.extend([
         Row::new("stdin", format!("{} send lines in a pipe", thousands(count as f64)), Unit::PerSecond, rate)
-            .gate(Limit::Least(50_000.0))
+            .gate(Limit::Least(60_000.0))
             .reach(Limit::Least(150_000.0)),
         Row::new("stdin-lost", "of them lost", Unit::Messages, lost).pick(Pick::Worst).gate(Limit::Most(0.0)),
     ]);
