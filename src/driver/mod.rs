@@ -5,13 +5,13 @@
 //! when the loop comes round: so a burst costs a few system calls, not a few a message. stdin and stdout have a thread
 //! each, and a third watches whether stdout is still open.
 //!
-//! - [`tcp`]: links; [`dial`](self): name look-up and connect; [`udp`]: datagrams, [`line`](self): and a bad line for them; [`sound`](self): microphone and speaker
+//! - [`tcp`]: links, [`links`](self): found by their ids; [`dial`](self): name look-up and connect; [`udp`]: datagrams, [`line`](self): and a bad line for them; [`sound`](self): microphone and speaker
 //! - [`state`]: the state folder
 //! - [`keys`]: rooms' keys, derived on other threads; [`handshake`](self): handshakes, gone on with on another
 //! - [`stdio`]: the threads; [`client`]: the queue of lines between the loop and stdout's thread
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use smol::{Async, LocalExecutor, Task, Timer};
 
 use crate::api::Request;
 use crate::api::event::{ByeReason, WarningCode};
-use crate::node::{Config, DialId, Input, JobId, LinkId, Node, Now, Outbox, Output, STDIO};
+use crate::node::{Config, DialId, Input, JobId, Node, Now, Outbox, Output, STDIO};
 
 pub mod client;
 mod dial;
@@ -33,12 +33,14 @@ mod handshake;
 pub mod keys;
 pub mod limits;
 mod line;
+mod links;
 mod sound;
 pub mod state;
 pub mod stdio;
 mod tcp;
 mod udp;
 
+use links::Links;
 use state::saver::{Report, Saver};
 use tcp::LinkIo;
 
@@ -104,7 +106,7 @@ struct Loop {
 struct Core {
     node: Node,
     out: Outbox,
-    links: BTreeMap<LinkId, LinkIo>,
+    links: Links<LinkIo>,
     spare: tcp::Spare,
     dials: HashMap<DialId, Task<()>>,
     jobs: HashMap<JobId, Task<()>>,
@@ -155,7 +157,7 @@ pub fn run(
     let core = Core {
         node,
         out,
-        links: BTreeMap::new(),
+        links: Links::default(),
         spare: tcp::Spare::default(),
         dials: HashMap::new(),
         jobs: HashMap::new(),
@@ -239,7 +241,7 @@ impl Loop {
         while let Some(output) = outputs_left.next() {
             match output {
                 Output::Send { link, bytes } => {
-                    if let Some(io) = core.links.get_mut(&link) {
+                    if let Some(io) = core.links.get_mut(link) {
                         io.queue(&bytes, &core.out, &mut core.spare);
                     }
                 }
@@ -256,19 +258,19 @@ impl Loop {
                     });
                 }
                 Output::HalfClose(link) => {
-                    if let Some(io) = core.links.get_mut(&link) {
+                    if let Some(io) = core.links.get_mut(link) {
                         io.half_close();
                     }
                 }
                 Output::Close(link) => {
-                    core.links.remove(&link);
+                    core.links.remove(link);
                 }
                 Output::Dial { dial, addr } => {
                     let task = self.executor.spawn(dial::dial(self.clone(), dial, addr));
                     core.dials.insert(dial, task);
                 }
                 Output::Handshake { link, step } => {
-                    if let Some(io) = core.links.get_mut(&link) {
+                    if let Some(io) = core.links.get_mut(link) {
                         io.step = Some(self.executor.spawn(handshake::step(self.clone(), link, step)));
                     }
                 }
