@@ -97,6 +97,8 @@ struct Loop {
     /// Who waits until reading is allowed again.
     gate: RefCell<Vec<Waker>>,
     timer: Wake,
+    /// There are lines for stdout's writer.
+    lines: Wake,
     exit: Sender<u8>,
     /// Who may derive a key now.
     deriving: smol::lock::Semaphore,
@@ -177,6 +179,7 @@ pub fn run(
         scratch: RefCell::new(vec![0; SCRATCH].into()),
         gate: RefCell::default(),
         timer: Wake::default(),
+        lines: Wake::default(),
         exit,
         deriving: keys::permits(),
         handshakes: handshake::Handshakes::default(),
@@ -189,6 +192,7 @@ pub fn run(
         this.executor.spawn(tcp::accept(this.clone(), tcp)),
         this.executor.spawn(udp::receive(this.clone(), udp, lines)),
         this.executor.spawn(watch_time(this.clone())),
+        this.executor.spawn(wake_writer(this.clone(), output.clone())),
         this.executor.spawn(watch_signals(this.clone(), signals)),
         this.executor.spawn(take_requests(this.clone(), requests)),
         this.executor.spawn(take_notices(this.clone(), notices)),
@@ -248,7 +252,7 @@ impl Loop {
                 Output::Line { client, kind, text } => {
                     debug_assert_eq!(client, STDIO);
                     // One lock for all the lines in a row.
-                    core.stdio.output.with(|lines| {
+                    core.stdio.output.fill(|lines| {
                         lines.push(kind, text, core.changes);
                         while let Some(Output::Line { .. }) = outputs_left.peek() {
                             if let Some(Output::Line { kind, text, .. }) = outputs_left.next() {
@@ -256,6 +260,7 @@ impl Loop {
                             }
                         }
                     });
+                    self.lines.wake();
                 }
                 Output::HalfClose(link) => {
                     if let Some(io) = core.links.get_mut(link) {
@@ -404,6 +409,14 @@ async fn watch_time(this: Rc<Loop>) {
     }
 }
 
+/// Wakes stdout's writer when the loop comes round: so a burst of lines costs one call of the system.
+async fn wake_writer(this: Rc<Loop>, output: Arc<client::Queue>) {
+    loop {
+        this.lines.wait().await;
+        output.wake();
+    }
+}
+
 /// Passes on SIGINT and SIGTERM; a second one ends the process at once, as it would have without us.
 async fn watch_signals(this: Rc<Loop>, mut signals: Signals) {
     let mut asked = false;
@@ -428,7 +441,7 @@ async fn take_requests(this: Rc<Loop>, requests: Receiver<Vec<Request>>) {
     while let Ok(batch) = requests.recv().await {
         for (n, request) in batch.into_iter().enumerate() {
             this.wait_until(|core| {
-                core.node.may_take_request(now(), STDIO) && core.stdio.output.with(|lines| lines.has_room())
+                core.node.may_take_request(now(), STDIO) && core.stdio.output.fill(|lines| lines.has_room())
             })
             .await;
             this.handle(Input::Request { client: STDIO, request });
