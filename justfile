@@ -44,6 +44,10 @@ run *arguments:
 bench *arguments:
     cargo bench --locked --bench node -- {{ arguments }}
 
+# count the instructions a message and compare them with the record (WORK..., --renew)
+instructions *arguments:
+    scripts/instructions {{ arguments }}
+
 # measure voice: under loss and jitter (--help for the options), then over real sound
 bench-voice *arguments:
     cargo bench --locked --bench voice -- {{ arguments }}; voice=$?; cargo bench --locked --bench sound && exit $voice

@@ -21,7 +21,13 @@
 
 #[path = "shared/arguments.rs"]
 mod arguments;
-#[path = "node/frame.rs"]
+#[path = "shared/chat.rs"]
+mod chat;
+#[path = "node/cores.rs"]
+mod cores;
+#[path = "shared/driverless.rs"]
+mod driverless;
+#[path = "shared/frame.rs"]
 mod frame;
 #[path = "node/load.rs"]
 mod load;
@@ -79,6 +85,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     match &arguments[..] {
         [_, first, name] if first == YARDSTICK => return exit(yardstick::run(name).map(|()| true)),
+        [_, first, name] if first == cores::CORE => return exit(cores::run(name).map(|()| true)),
         _ => {}
     }
     let options: Options = arguments::read("node bench");

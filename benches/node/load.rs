@@ -13,13 +13,10 @@ use std::time::Duration;
 
 use p2p_chat::wire::identity::Identity;
 use p2p_chat::wire::noise::{Handshake, Keys, MAX_PLAIN, Session};
-use p2p_chat::wire::signed::{Place, sign};
 
+use crate::chat::{Chats, find, number_of};
 use crate::frame;
 use crate::relay::uninterrupted;
-
-/// The text of a message, in bytes.
-pub const TEXT: usize = 200;
 
 /// Messages in flight in the work that is measured by its CPU and its throughput.
 pub const WINDOW: u64 = 256;
@@ -32,9 +29,6 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What one read takes at most; longer than any frame here.
 const READ: usize = 256 * 1024;
-
-/// What the ids of the load begin with.
-const OURS: &[u8] = b"be9c4000-";
 
 /// What the load speaks.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -207,19 +201,6 @@ impl Link {
     }
 }
 
-/// The running number in the id of a chat of the load.
-fn number_of(body: &[u8]) -> Option<u64> {
-    const KEY: &[u8] = br#""id":""#;
-    let at = find(body, KEY)? + KEY.len();
-    let id = body.get(at..at + 36)?;
-    let digits = id.starts_with(OURS).then_some(&id[24..])?;
-    u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
-}
-
-fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).position(|window| window == wanted)
-}
-
 /// The key of a node of the load.
 fn identity_of(name: &str) -> Identity {
     Identity::new(&seed_of(name, 0))
@@ -235,82 +216,42 @@ fn seed_of(name: &str, purpose: u8) -> [u8; 32] {
 /// The link that chats come from.
 pub struct Sender {
     link: Link,
-    /// Signs each message, if they are signed.
-    identity: Option<Identity>,
-    /// A burst of frames; only their ids ever change.
+    chats: Chats,
     burst: Vec<u8>,
-    /// The length of one frame.
-    stride: usize,
-    /// Where the id stands in a frame.
-    id_at: usize,
-    /// The number of the next message.
-    pub next: u64,
 }
 
 impl Sender {
     pub fn dial(addr: SocketAddr, name: &str, speech: Speech) -> io::Result<Self> {
         let identity = (speech == Speech::Signed).then(|| identity_of(name));
-        let frame = chat(identity.as_ref().map_or(name, |identity| identity.id()), speech);
-        let id_at = find(&frame, OURS).ok_or_else(|| io::Error::other("a chat has no id"))?;
+        let from = identity.as_ref().map_or(name, |identity| identity.id()).to_owned();
         let link = Link::dial(addr, name, speech)?;
-        Ok(Self { link, identity, burst: frame.repeat(BURST), stride: frame.len(), id_at, next: 0 })
+        Ok(Self { link, chats: Chats::new(&from, speech != Speech::Original, identity), burst: Vec::new() })
+    }
+
+    /// The number of the next message.
+    pub fn next(&self) -> u64 {
+        self.chats.next
+    }
+
+    /// Goes on from this number.
+    pub fn skip_to(&mut self, number: u64) {
+        self.chats.next = number;
     }
 
     /// Writes so many messages, a burst at most, in one piece.
     pub fn send(&mut self, count: usize) -> io::Result<()> {
-        let count = count.min(BURST);
-        let first = self.next;
-        for frame in self.burst.chunks_exact_mut(self.stride).take(count) {
-            patch_id(&mut frame[self.id_at..self.id_at + 36], self.next);
-            self.next += 1;
-        }
-        let frames = &self.burst[..count * self.stride];
-        let Some(identity) = &self.identity else { return self.link.write_all(frames) };
-        let mut signed = Vec::with_capacity(frames.len() * 2);
-        for (frame, n) in frames.chunks_exact(self.stride).zip(first..) {
-            let mut frame = frame.to_vec();
-            if !sign(identity, Place { epoch: 1, n: n + 1 }, &mut frame) {
+        self.burst.clear();
+        for _ in 0..count.min(BURST) {
+            if !self.chats.append(&mut self.burst) {
                 return Err(io::Error::other("a chat can't be signed"));
             }
-            signed.append(&mut frame);
         }
-        self.link.write_all(&signed)
+        self.link.write_all(&self.burst)
     }
 
     /// The same link, to read from.
     pub fn link(&mut self) -> &mut Link {
         &mut self.link
-    }
-}
-
-/// A chat as the original encodes it, with an id that is to be patched; at level 2 with what ours has besides.
-fn chat(from: &str, speech: Speech) -> Vec<u8> {
-    let text = "All work and no play makes a relay. ".repeat(TEXT / 36 + 1);
-    frame::encode(&format!(
-        concat!(
-            r#"{{"id":"be9c4000-0000-4000-8000-000000000000","type":"chat","from":"{}","username":"{}","#,
-            r#""room":"bench","msg":"{}","ttl":5,{}"ts":"2026-01-31T12:00:00"}}"#
-        ),
-        from,
-        from,
-        &text[..TEXT],
-        if speech == Speech::Original { "" } else { r#""ttl0":5,"# },
-    ))
-}
-
-/// Writes the number into an id, and noise into its middle, so that it hashes as any other UUID would.
-fn patch_id(id: &mut [u8], number: u64) {
-    let noise = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    patch_hex(&mut id[9..13], noise >> 48);
-    patch_hex(&mut id[15..18], noise >> 32);
-    patch_hex(&mut id[20..23], noise >> 20);
-    patch_hex(&mut id[24..36], number);
-}
-
-fn patch_hex(digits: &mut [u8], mut value: u64) {
-    for digit in digits.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(value & 15) as usize];
-        value >>= 4;
     }
 }
 
@@ -335,10 +276,10 @@ impl Load {
 
     /// Sends so many more messages with the window full, and leaves the last of them in flight.
     pub fn advance(&mut self, count: u64) -> io::Result<()> {
-        let end = self.sender.next + count;
-        while self.sender.next < end {
-            let burst = (end - self.sender.next).min(BURST as u64);
-            let settled = (self.sender.next + burst).saturating_sub(WINDOW);
+        let end = self.sender.next() + count;
+        while self.sender.next() < end {
+            let burst = (end - self.sender.next()).min(BURST as u64);
+            let settled = (self.sender.next() + burst).saturating_sub(WINDOW);
             for sink in &mut self.sinks {
                 sink.read_up_to(settled)?;
             }
@@ -350,7 +291,7 @@ impl Load {
     /// Waits for everything in flight.
     pub fn settle(&mut self) -> io::Result<()> {
         for sink in &mut self.sinks {
-            sink.read_up_to(self.sender.next)?;
+            sink.read_up_to(self.sender.next())?;
         }
         Ok(())
     }

@@ -127,6 +127,7 @@ impl Relay {
     pub fn memory(&self, kind: Memory) -> io::Result<f64> {
         let name = match kind {
             Memory::Resident => "VmRSS:",
+            Memory::Own => "RssAnon:",
             Memory::Peak => "VmHWM:",
         };
         let status = fs::read_to_string(self.proc("status"))?;
@@ -203,7 +204,11 @@ impl Stdout {
 /// What a process is said to use.
 #[derive(Clone, Copy)]
 pub enum Memory {
+    /// All that is in memory, pages of the program and of libraries included.
     Resident,
+    /// What no file stands behind.
+    Own,
+    /// The most that was resident.
     Peak,
 }
 

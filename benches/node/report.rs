@@ -40,6 +40,7 @@ pub enum Unit {
     PerSecond,
     MiB,
     KiB,
+    Bytes,
     Messages,
     /// So many times what it was.
     Times,
@@ -63,6 +64,8 @@ impl Unit {
             Self::PerSecond => format!("{}/s", thousands(value)),
             Self::MiB => format!("{value:.digits$} MiB"),
             Self::KiB => format!("{} KiB", thousands(value)),
+            Self::Bytes if value < 100.0 => format!("{value:.1} B"),
+            Self::Bytes => format!("{} B", thousands(value)),
             Self::Messages => thousands(value),
             Self::Times => format!("{value:.2}×"),
         }

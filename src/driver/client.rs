@@ -192,12 +192,26 @@ struct State {
 impl Queue {
     /// Changes the queue, and wakes its writer if there is something to write.
     pub fn with<T>(&self, change: impl FnOnce(&mut Lines) -> T) -> T {
+        let result = self.fill(change);
+        self.wake();
+        result
+    }
+
+    /// Changes the queue. Its writer hears of it at the next [`wake`](Self::wake): so a burst of lines wakes it once, and is
+    /// written in one piece.
+    pub fn fill<T>(&self, change: impl FnOnce(&mut Lines) -> T) -> T {
+        change(&mut self.lock().lines)
+    }
+
+    /// Wakes the writer if it sleeps and there is something to write.
+    pub fn wake(&self) {
         let mut state = self.lock();
-        let result = change(&mut state.lines);
         if state.idle && state.lines.is_ready() {
+            // Once is enough: it takes out whatever is there when it has woken.
+            state.idle = false;
+            drop(state);
             self.changed.notify_one();
         }
-        result
     }
 
     /// So many changes of the state folder are safe: lines that told of them need not wait.

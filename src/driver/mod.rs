@@ -5,13 +5,13 @@
 //! when the loop comes round: so a burst costs a few system calls, not a few a message. stdin and stdout have a thread
 //! each, and a third watches whether stdout is still open.
 //!
-//! - [`tcp`]: links; [`dial`](self): name look-up and connect; [`udp`]: datagrams, [`line`](self): and a bad line for them; [`sound`](self): microphone and speaker
+//! - [`tcp`]: links, [`links`](self): found by their ids; [`dial`](self): name look-up and connect; [`udp`]: datagrams, [`line`](self): and a bad line for them; [`sound`](self): microphone and speaker
 //! - [`state`]: the state folder
 //! - [`keys`]: rooms' keys, derived on other threads; [`handshake`](self): handshakes, gone on with on another
 //! - [`stdio`]: the threads; [`client`]: the queue of lines between the loop and stdout's thread
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use smol::{Async, LocalExecutor, Task, Timer};
 
 use crate::api::Request;
 use crate::api::event::{ByeReason, WarningCode};
-use crate::node::{Config, DialId, Input, JobId, LinkId, Node, Now, Outbox, Output, STDIO};
+use crate::node::{Config, DialId, Input, JobId, Node, Now, Outbox, Output, STDIO};
 
 pub mod client;
 mod dial;
@@ -33,12 +33,14 @@ mod handshake;
 pub mod keys;
 pub mod limits;
 mod line;
+mod links;
 mod sound;
 pub mod state;
 pub mod stdio;
 mod tcp;
 mod udp;
 
+use links::Links;
 use state::saver::{Report, Saver};
 use tcp::LinkIo;
 
@@ -95,6 +97,8 @@ struct Loop {
     /// Who waits until reading is allowed again.
     gate: RefCell<Vec<Waker>>,
     timer: Wake,
+    /// There are lines for stdout's writer.
+    lines: Wake,
     exit: Sender<u8>,
     /// Who may derive a key now.
     deriving: smol::lock::Semaphore,
@@ -104,7 +108,7 @@ struct Loop {
 struct Core {
     node: Node,
     out: Outbox,
-    links: BTreeMap<LinkId, LinkIo>,
+    links: Links<LinkIo>,
     spare: tcp::Spare,
     dials: HashMap<DialId, Task<()>>,
     jobs: HashMap<JobId, Task<()>>,
@@ -155,7 +159,7 @@ pub fn run(
     let core = Core {
         node,
         out,
-        links: BTreeMap::new(),
+        links: Links::default(),
         spare: tcp::Spare::default(),
         dials: HashMap::new(),
         jobs: HashMap::new(),
@@ -175,6 +179,7 @@ pub fn run(
         scratch: RefCell::new(vec![0; SCRATCH].into()),
         gate: RefCell::default(),
         timer: Wake::default(),
+        lines: Wake::default(),
         exit,
         deriving: keys::permits(),
         handshakes: handshake::Handshakes::default(),
@@ -187,6 +192,7 @@ pub fn run(
         this.executor.spawn(tcp::accept(this.clone(), tcp)),
         this.executor.spawn(udp::receive(this.clone(), udp, lines)),
         this.executor.spawn(watch_time(this.clone())),
+        this.executor.spawn(wake_writer(this.clone(), output.clone())),
         this.executor.spawn(watch_signals(this.clone(), signals)),
         this.executor.spawn(take_requests(this.clone(), requests)),
         this.executor.spawn(take_notices(this.clone(), notices)),
@@ -239,14 +245,14 @@ impl Loop {
         while let Some(output) = outputs_left.next() {
             match output {
                 Output::Send { link, bytes } => {
-                    if let Some(io) = core.links.get_mut(&link) {
+                    if let Some(io) = core.links.get_mut(link) {
                         io.queue(&bytes, &core.out, &mut core.spare);
                     }
                 }
                 Output::Line { client, kind, text } => {
                     debug_assert_eq!(client, STDIO);
                     // One lock for all the lines in a row.
-                    core.stdio.output.with(|lines| {
+                    core.stdio.output.fill(|lines| {
                         lines.push(kind, text, core.changes);
                         while let Some(Output::Line { .. }) = outputs_left.peek() {
                             if let Some(Output::Line { kind, text, .. }) = outputs_left.next() {
@@ -254,21 +260,22 @@ impl Loop {
                             }
                         }
                     });
+                    self.lines.wake();
                 }
                 Output::HalfClose(link) => {
-                    if let Some(io) = core.links.get_mut(&link) {
+                    if let Some(io) = core.links.get_mut(link) {
                         io.half_close();
                     }
                 }
                 Output::Close(link) => {
-                    core.links.remove(&link);
+                    core.links.remove(link);
                 }
                 Output::Dial { dial, addr } => {
                     let task = self.executor.spawn(dial::dial(self.clone(), dial, addr));
                     core.dials.insert(dial, task);
                 }
                 Output::Handshake { link, step } => {
-                    if let Some(io) = core.links.get_mut(&link) {
+                    if let Some(io) = core.links.get_mut(link) {
                         io.step = Some(self.executor.spawn(handshake::step(self.clone(), link, step)));
                     }
                 }
@@ -402,6 +409,14 @@ async fn watch_time(this: Rc<Loop>) {
     }
 }
 
+/// Wakes stdout's writer when the loop comes round: so a burst of lines costs one call of the system.
+async fn wake_writer(this: Rc<Loop>, output: Arc<client::Queue>) {
+    loop {
+        this.lines.wait().await;
+        output.wake();
+    }
+}
+
 /// Passes on SIGINT and SIGTERM; a second one ends the process at once, as it would have without us.
 async fn watch_signals(this: Rc<Loop>, mut signals: Signals) {
     let mut asked = false;
@@ -426,7 +441,7 @@ async fn take_requests(this: Rc<Loop>, requests: Receiver<Vec<Request>>) {
     while let Ok(batch) = requests.recv().await {
         for (n, request) in batch.into_iter().enumerate() {
             this.wait_until(|core| {
-                core.node.may_take_request(now(), STDIO) && core.stdio.output.with(|lines| lines.has_room())
+                core.node.may_take_request(now(), STDIO) && core.stdio.output.fill(|lines| lines.has_room())
             })
             .await;
             this.handle(Input::Request { client: STDIO, request });

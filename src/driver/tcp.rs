@@ -190,7 +190,7 @@ async fn read(this: Rc<Loop>, id: LinkId, stream: Rc<Async<TcpStream>>) {
         match stream.get_ref().read(room) {
             Ok(0) => {
                 drop(scratch);
-                let error = this.core.borrow_mut().links.get_mut(&id).and_then(|io| io.broken.take());
+                let error = this.core.borrow_mut().links.get_mut(id).and_then(|io| io.broken.take());
                 return this.handle(Input::Ended { link: id, error });
             }
             Ok(n) => this.handle(Input::Bytes { link: id, bytes: scratch.get(..n).unwrap_or_default() }),
@@ -210,7 +210,7 @@ async fn write(this: Rc<Loop>, id: LinkId, stream: Rc<Async<TcpStream>>, wake: R
         let mut broken = false;
         let blocked = loop {
             let core = &mut *this.core.borrow_mut();
-            let Some(io) = core.links.get_mut(&id) else { return };
+            let Some(io) = core.links.get_mut(id) else { return };
             let Some(chunk) = io.queue.front() else { break false };
             match stream.get_ref().write(chunk.bytes().get(io.written..).unwrap_or_default()) {
                 Ok(n) => {
@@ -246,7 +246,7 @@ async fn write(this: Rc<Loop>, id: LinkId, stream: Rc<Async<TcpStream>>, wake: R
         }
         let half_close = {
             let core = &*this.core.borrow();
-            let Some(io) = core.links.get(&id) else { return };
+            let Some(io) = core.links.get(id) else { return };
             io.half_close && io.queue.is_empty()
         };
         if half_close {

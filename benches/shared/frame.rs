@@ -1,5 +1,7 @@
 //! Frames: a 4-byte big-endian length, then that many bytes of JSON.
 
+#![allow(dead_code, reason = "shared by benches, each of which uses a part")]
+
 use std::io::{self, Read};
 
 /// The longest frame that is expected in a handshake.
