@@ -11,7 +11,7 @@
 //! - [`places`]: the counters of our own signed messages; [`trust`]: whom the node believes, [`ahead`]: looked at together; [`rates`]: how much
 //! - [`relay`]: a message's way through the node; [`neighbour`]: what two nodes of ours say to each other
 //! - [`clients`]: lines to clients, the events that `wait` looks back over
-//! - [`voice`]: joins [`Calls`](crate::call::Calls), who is in voice and what goes to whom, to the rest
+//! - [`voice`]: joins [`Calls`], who is in voice and what goes to whom, to the rest
 //! - [`strikes`]: what is done about those who break the rules; [`blocks`]: who is blocked by command
 //! - [`state`]: what is kept from one run to the next
 //! - [`keys`]: rooms with a key
