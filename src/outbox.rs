@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::api::EventKind;
 use crate::base::{ClientId, DialId, JobId, LinkId, LogLevel, Table};
+use crate::history::Wanted;
 use crate::wire::noise::Step;
 use crate::wire::room_key::Scheme;
 
@@ -76,6 +77,15 @@ pub enum Output {
     Play(Box<crate::voice::Chunk>),
     /// Let go of microphone and speaker.
     StopAudio,
+    /// Load kept messages of a room from the store, and answer with `Loaded`.
+    Load {
+        /// Which job.
+        job: JobId,
+        /// The room.
+        room: String,
+        /// Which of its messages.
+        wanted: Wanted,
+    },
     /// List the sound devices, and answer with `Devices`.
     ListDevices(JobId),
     /// Set a row of the state folder, or remove it, and answer with `Saved`. Lines that follow are given to no client before that.

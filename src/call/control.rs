@@ -5,7 +5,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::{Calls, Io, MAX_GAINS, Warning};
+use super::{Calls, Io, MAX_GAINS, Opened, Warning};
 use crate::base::Now;
 use crate::outbox::Output;
 use crate::voice::{Codec, Figures};
@@ -15,9 +15,6 @@ use crate::wire::limits::MAX_VOICE_MEMBERS;
 pub const OPEN_TIME: Duration = Duration::from_secs(10);
 /// How loud a member may be made, in dB.
 const GAINS: std::ops::RangeInclusive<f64> = -60.0..=20.0;
-
-/// Microphone and speaker: the names really used, or why they can't be opened.
-pub type Opened = Result<(String, String), String>;
 
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -136,3 +136,6 @@ pub enum Warning {
     /// Microphone or speaker is gone in the middle of a call.
     DeviceLost,
 }
+
+/// Microphone and speaker: the names really used, or why they can't be opened.
+pub type Opened = Result<(String, String), String>;

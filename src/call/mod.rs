@@ -33,12 +33,16 @@ use crate::wire::window::Window;
 
 mod challenges;
 mod control;
+mod detections;
+mod fields;
 mod io;
+mod mixes;
 mod path;
 mod rates;
 mod receiving;
 mod roster;
 mod sending;
+mod session;
 mod sessions;
 mod signals;
 mod star;
@@ -48,13 +52,13 @@ pub mod testing;
 mod tests;
 
 use challenges::Challenges;
-pub use control::{InCall, MemberInfo, OPEN_TIME, Opened, Refusal};
-pub use io::{Begun, Event, Io, Neighbour, Warning};
+pub use control::{InCall, MemberInfo, OPEN_TIME, Refusal};
+pub use io::{Begun, Event, Io, Neighbour, Opened, Warning};
 use path::Path;
 pub use rates::MAX_COUNTS;
 use rates::Rates;
 use roster::Roster;
-use sessions::Session;
+use session::Session;
 pub use signals::{Signal, is_signal};
 
 /// The time between two ticks while this node is in voice. Below the shortest time that anything here waits for.
@@ -141,8 +145,8 @@ struct Call {
     join: Option<Box<[u8]>>,
     answers: u32,
     answers_since: Instant,
-    detections: receiving::Detections,
-    star: star::Mixes,
+    detections: detections::Detections,
+    star: mixes::Mixes,
 }
 
 /// Another member of the room, while this node is in voice with it.
@@ -169,7 +173,7 @@ struct Stream {
     relayed: Option<Instant>,
     /// As a factor.
     gain: f32,
-    star: star::Client,
+    star: mixes::Client,
 }
 
 impl Stream {
@@ -190,7 +194,7 @@ impl Stream {
             heard: None,
             relayed: None,
             gain,
-            star: star::Client::default(),
+            star: mixes::Client::default(),
         }
     }
 
@@ -304,8 +308,8 @@ impl Calls {
             join: None,
             answers: 0,
             answers_since: now.mono,
-            detections: receiving::Detections::default(),
-            star: star::Mixes::default(),
+            detections: detections::Detections::default(),
+            star: mixes::Mixes::default(),
         }));
         let members: Vec<Rc<str>> = self.roster.of_room(&room).map(|(id, _)| id.clone()).collect();
         members.iter().for_each(|id| self.renew_stream(now, id, io));

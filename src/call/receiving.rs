@@ -13,16 +13,13 @@ use super::{Calls, Event, Io, Stream};
 use crate::base::Now;
 use crate::outbox::Output;
 use crate::voice::speaker::Received;
-use crate::voice::{CHUNK, Chunk, Codec, FRAME, FRAME_TIME, Frame, MAX_REPEATS, Packet, speech};
+use crate::voice::{CHUNK, Chunk, Codec, FRAME, Frame, MAX_REPEATS, Packet, speech};
 use crate::wire::datagram::inside::CHALLENGE;
 use crate::wire::datagram::{self, Datagram, Inside, Original, Sealed, cut};
 use crate::wire::limits::VOICE_SOURCE_AFTER;
 
 /// Power below which nobody on level 1 begins to speak, full scale being 1: 55 dB below it. A guess.
 const QUIET: f32 = 3.2e-6;
-/// Frames of level 1 that are looked at for speech in the time of one; of more talkers at once it is their loudness that
-/// tells. A guess: more than speak at once.
-const MAX_DETECTIONS: u32 = 8;
 /// Frames that a packet may be older than the newest and still have been sent after a restart: 10 s.
 const OLD: u64 = 500;
 
@@ -290,25 +287,6 @@ impl Calls {
             let room = call.room.clone();
             io.emit(Event::Speaking { room: &room, peer: id, speaking });
         }
-    }
-}
-
-/// Counts the frames of level 1 that are looked at for speech: that costs more than all else about a datagram, and a crowd
-/// must not be able to make it cost without bound.
-#[derive(Debug, Default)]
-pub struct Detections {
-    since: Option<Instant>,
-    count: u32,
-}
-
-impl Detections {
-    /// Whether one more frame may be looked at; it is counted.
-    fn may_go(&mut self, now: Instant) -> bool {
-        if self.since.is_none_or(|since| now.duration_since(since) >= FRAME_TIME) {
-            (self.since, self.count) = (Some(now), 0);
-        }
-        self.count += 1;
-        self.count <= MAX_DETECTIONS
     }
 }
 

@@ -12,8 +12,9 @@ use std::rc::Rc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::fields::Level2Fields;
 use super::roster::Member;
-use super::signals::Level2Fields;
+use super::session::Session;
 use super::{Call, Calls, Io, Stream, Warning};
 use crate::base::Now;
 use crate::outbox::Bytes;
@@ -23,16 +24,6 @@ use crate::wire::message::View;
 use crate::wire::room_key::{Bound, Purpose, RoomKey, Scheme, original};
 use crate::wire::signed::{self, Place};
 use crate::wire::window::Window;
-
-/// Another member's session.
-#[derive(Debug)]
-pub struct Session {
-    pub number: u64,
-    pub key: Key,
-    pub window: Window,
-    /// Whether it has echoed a challenge of ours: what is older than that is not taken.
-    pub echoed: bool,
-}
 
 /// How a session's key is announced: one of these.
 #[derive(Debug, Default)]

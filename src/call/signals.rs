@@ -14,15 +14,14 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use serde::Deserialize;
-
 use super::challenges::{is_allowed, plain};
+use super::fields::Level2Fields;
 use super::roster::{Joined, Member};
 use super::sessions::Announced;
 use super::{ANSWER_EVERY, ANSWERS, Calls, Event, Io};
 use crate::base::{LinkId, Now, rfc3339};
 use crate::outbox::Bytes;
-use crate::wire::limits::{MAX_META, MAX_SIGNAL, MAX_TTL, VOICE_REJOIN};
+use crate::wire::limits::{MAX_SIGNAL, MAX_TTL, VOICE_REJOIN};
 use crate::wire::message::View;
 use crate::wire::outgoing::{self, CODECS, Message, VoiceJoin, VoiceSignal};
 use crate::wire::signed::{self, Place};
@@ -57,29 +56,6 @@ pub struct Signal<'a> {
 /// Whether messages of that type are signals of voice.
 pub fn is_signal(kind: &str) -> bool {
     matches!(kind, "voice_join" | "voice_leave" | "voice_mute_status")
-}
-
-/// The fields that a signal of level 2 has beyond the original's.
-#[derive(Deserialize)]
-pub struct Level2Fields {
-    session: String,
-    /// In a join, one of these: its key.
-    pub key: Option<String>,
-    pub sealed_key: Option<String>,
-    pub encrypted_key: Option<String>,
-    #[serde(default)]
-    codecs: Vec<serde_json::Value>,
-    #[serde(default)]
-    muted: bool,
-}
-
-impl Level2Fields {
-    /// Reads them, and the session's number.
-    pub fn read(view: &View<'_>) -> Option<(u64, Self)> {
-        let fields: Self = serde_json::from_str(view.voice.json().filter(|json| json.len() <= MAX_META)?).ok()?;
-        let session = u64::from_str_radix(&fields.session, 16).ok().filter(|_| fields.session.len() == 16)?;
-        Some((session, fields))
-    }
 }
 
 impl Calls {

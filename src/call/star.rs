@@ -22,117 +22,24 @@
 //! is then in that mix, and is not played a second time when it comes directly, too, as long as the host has been heard to
 //! speak of late (so that a member that only pretends to mix silences nobody).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::mixes::{KNOWN_TIME, Mix};
 use super::{Call, Calls, Io, Neighbour, Stream};
 use crate::base::{DialId, Now};
-use crate::voice::mixer::Mixer;
-use crate::voice::{CHUNK, Chunk, FRAME, Frame};
+use crate::voice::{CHUNK, Chunk, FRAME};
 use crate::wire::datagram::inside::{HEARS, KNOWN, MAX_KNOWN, WITH_HOST, write_members};
 use crate::wire::datagram::{ID, cut};
-use crate::wire::limits::{MAX_VOICE_MEMBERS, VOICE_SIGN_OF_LIFE, bound};
+use crate::wire::limits::{VOICE_SIGN_OF_LIFE, bound};
 
-/// How long it counts what another member knows: three times what it takes to be said again.
-const KNOWN_TIME: Duration = Duration::from_secs(3);
-/// Samples of our own voice that wait to be mixed: as many as two clocks may be apart at most, a guess.
-const MAX_OWN: usize = FRAME * 5;
 /// A host that has not spoken for so long mixes nobody. A guess: longer than people leave each other waiting.
 const HOST_SPOKE: Duration = Duration::from_secs(30);
 
 /// Dials under way that only ask; others wait for them. A guess.
 pub const MAX_PROBES: usize = bound(16, 2);
-
-/// The knowledge about a member of level 1 as a client or a host.
-#[derive(Debug, Default)]
-pub struct Client {
-    /// The reports of members of level 2 about it: flags, and when they came.
-    known: BTreeMap<Rc<str>, (u8, Instant)>,
-    /// Whether it listens where its id says; `None`: not asked, or no answer yet.
-    listens: Option<bool>,
-    asked: bool,
-    /// We stand in for those who don't hear it, and send it a mix.
-    served: bool,
-    /// Its voice reaches nobody but us.
-    alone: bool,
-    /// Its voice, be it of level 1 or 2, comes in the mix of a host as well: it is not played a second time.
-    pub in_mix: bool,
-    mix: Option<Box<Mix>>,
-}
-
-/// The mix for one client.
-#[derive(Debug, Default)]
-struct Mix {
-    mixer: Mixer,
-    /// The beginning of a frame.
-    part: Vec<i16>,
-    /// Whether our own voice is in it: then it goes out even if it is silent.
-    has_own: bool,
-    sequence: u32,
-    sent: Option<Instant>,
-}
-
-/// The voices that go into the mixes.
-#[derive(Debug, Default)]
-pub struct Mixes {
-    /// Whether anyone gets one.
-    wanted: bool,
-    own: VecDeque<i16>,
-    /// The voice of each member that sounds in the chunk that is being played.
-    voices: Vec<(Rc<str>, Chunk)>,
-}
-
-impl Mixes {
-    /// Our own microphone's frame; `None` while muted.
-    pub fn captured(&mut self, frame: Option<&Frame>) {
-        if let Some(frame) = frame.filter(|_| self.wanted) {
-            self.own.extend(frame);
-            let excess = self.own.len().saturating_sub(MAX_OWN);
-            self.own.drain(..excess);
-        }
-    }
-
-    /// The sizes of what is held, each with its bound.
-    #[cfg(any(test, fuzzing))]
-    pub fn held(&self) -> [(&'static str, usize, usize); 2] {
-        [("samples to be mixed", self.own.len(), MAX_OWN), ("voices to be mixed", self.voices.len(), MAX_VOICE_MEMBERS)]
-    }
-
-    /// Adds a member's voice in the chunk that is being played.
-    pub fn played(&mut self, id: &Rc<str>, chunk: &Chunk) {
-        if self.wanted && self.voices.len() < MAX_VOICE_MEMBERS {
-            self.voices.push((id.clone(), *chunk));
-        }
-    }
-}
-
-impl Client {
-    /// Whether we send it a mix in place of our own voice.
-    pub const fn is_served(&self) -> bool {
-        self.served
-    }
-
-    /// The sizes of what is held, each with its bound.
-    #[cfg(any(test, fuzzing))]
-    pub fn held(&self) -> [(&'static str, usize, usize); 2] {
-        let part = self.mix.as_ref().map_or(0, |mix| mix.part.len());
-        [("who knows a member", self.known.len(), MAX_VOICE_MEMBERS), ("part of a mix", part, FRAME)]
-    }
-
-    fn known_by(&self, id: &str, now: Instant) -> Option<u8> {
-        self.known.get(id).filter(|(_, at)| now.duration_since(*at) < KNOWN_TIME).map(|(flags, _)| *flags)
-    }
-
-    fn is_unheard_by(&self, id: &str, now: Instant) -> bool {
-        self.known_by(id, now).is_some_and(|flags| flags & HEARS == 0)
-    }
-
-    fn is_heard_by(&self, id: &str, now: Instant) -> bool {
-        self.known_by(id, now).is_some_and(|flags| flags & HEARS != 0)
-    }
-}
 
 /// The role of a member of level 1, as we judge it.
 #[derive(Debug, Clone, Copy, Default)]

@@ -6,8 +6,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{MAX_LOG_BYTES, MAX_LOG_EVENTS};
 use crate::api::EventKind;
+use crate::wire::limits::bound;
+
+/// Events that `wait` looks back over.
+pub const MAX_LOG_EVENTS: usize = bound(10_000, 24);
+/// Their bytes.
+pub const MAX_LOG_BYTES: usize = 16 << 20;
 
 /// The newest events that have passed.
 #[derive(Debug)]

@@ -5,7 +5,7 @@
 //!
 //! - [`log`]: the events that `wait` looks back over; [`numbers`]: the numbers that a client's lines bear
 //! - [`lines`]: events, warnings and replies on their way to clients
-//! - [`pending`]: commands that wait, whatever they wait for; [`wait`]: those that wait for events
+//! - [`pending`], [`waiting`]: commands that wait, whatever they wait for; [`wait`]: those that wait for events
 //!
 //! The writer of a client's output numbers the lines, since it alone knows which of them it dropped. [`Clients`] counts
 //! along, so that an event in a `wait`'s answer has the number of its line.
@@ -31,8 +31,10 @@ mod pending;
 #[cfg(test)]
 mod tests;
 mod wait;
+mod waiting;
 
 use log::Log;
+pub use log::{MAX_LOG_BYTES, MAX_LOG_EVENTS};
 use numbers::Numbers;
 pub use pending::{Head, Pending, Slot};
 pub use wait::{MAX_ANSWER, Wait, seq_at};
@@ -194,10 +196,6 @@ impl<W> Clients<W> {
     }
 }
 
-/// Events that `wait` looks back over.
-pub const MAX_LOG_EVENTS: usize = bound(10_000, 24);
-/// Their bytes.
-pub const MAX_LOG_BYTES: usize = 16 << 20;
 /// Lines of output that wait to be read, and their bytes: see `driver::client`.
 pub const MAX_QUEUE_LINES: usize = 8192;
 /// Bytes of output that wait to be read.

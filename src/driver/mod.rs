@@ -306,6 +306,8 @@ impl Loop {
                         core.changes = saver.change(table, key, value);
                     }
                 }
+                // The store holds no messages yet: there are none to be had.
+                Output::Load { job, .. } => core.echoes.push_back(Input::Loaded { job, rows: Vec::new() }),
                 Output::ListDevices(job) => {
                     let task = self.executor.spawn(sound::list_devices(self.clone(), job));
                     core.jobs.insert(job, task);

@@ -6,16 +6,13 @@
 
 use std::vec::IntoIter;
 
-use super::core::Gossip;
+use super::core::{Gossip, Verdict};
 use crate::wire::frame::{Allowance, Decoder};
 use crate::wire::message::{Refusal, View};
-use crate::wire::signed::{self, Bad, Claim, Signed};
+use crate::wire::signed::{self, Bad, Claim};
 
 /// Frames that are looked at together, at most: with more of them each takes no less time.
 const MAX_BATCH: usize = 64;
-
-/// A verdict on a signature.
-pub type Verdict = Result<Signed, Bad>;
 
 /// A frame, as far as it has been looked at.
 #[derive(Debug)]

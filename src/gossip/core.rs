@@ -16,7 +16,6 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use super::bad::BadSignatures;
-use super::batch::Verdict;
 use super::replay::{Replay, Window};
 use super::seen::{Known, Seen};
 use super::trace::{Trace, Traces};
@@ -102,6 +101,9 @@ impl Way {
         Self { number, left, ttl0, seq: signed.map(|signed| signed.place) }
     }
 }
+
+/// A verdict on a signature.
+pub type Verdict = Result<Signed, Bad>;
 
 /// A verdict on a copy.
 #[derive(Debug, PartialEq, Eq)]

@@ -16,4 +16,4 @@ pub mod replay;
 pub mod seen;
 pub mod trace;
 
-pub use self::core::{Admission, Bringer, Copy, Gossip, Way};
+pub use self::core::{Admission, Bringer, Copy, Gossip, Verdict, Way};

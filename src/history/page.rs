@@ -70,6 +70,11 @@ pub struct Load {
 }
 
 impl Load {
+    /// The question.
+    pub const fn query(&self) -> &Query {
+        &self.query
+    }
+
     /// The room that it is wanted from.
     pub fn room(&self) -> &str {
         &self.query.room
@@ -77,7 +82,7 @@ impl Load {
 }
 
 /// Messages of a room that are wanted from the store. They are given oldest first, as many as there are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wanted {
     /// The oldest of those with positions above `after` and below `before`.
     Oldest {

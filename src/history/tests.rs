@@ -136,7 +136,7 @@ fn an_id_is_its_newest_message_of_the_room() {
 
 #[test]
 fn a_number_that_is_taken_again_is_the_later_message() {
-    let mut history = history(2 * (1 + OVERHEAD + index::ENTRY_BYTES));
+    let mut history = history(2 * (1 + OVERHEAD));
     for n in [1, 1, 2, 3] {
         history.keep("a", message(1), label("x", "1", Some((9, n))), |_| false);
     }

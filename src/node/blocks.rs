@@ -1,7 +1,7 @@
 //! Blocks by command, as clients and the state folder see them: see [`link::blocks`](crate::link::blocks).
 
 use super::commands::{Answer, refuse, short};
-use super::{Node, Now, Outbox};
+use super::{Node, Now, Outbox, State};
 use crate::api::arguments::{BlockArgs, MAX_NAME, UnblockArgs};
 use crate::api::{ErrorCode, result};
 use crate::base::{Table, millis};
@@ -10,8 +10,8 @@ use crate::wire::limits::MAX_BLOCKS;
 
 impl Node {
     /// Takes over the blocks of earlier runs.
-    pub(super) fn load_blocks(&mut self, now: Now, out: &mut Outbox) {
-        let Some(state) = &self.config.state else { return };
+    pub(super) fn load_blocks(&mut self, now: Now, state: Option<&State>, out: &mut Outbox) {
+        let Some(state) = state else { return };
         if self.links.blocks_mut().load(now, state.rows(Table::Blocks)) {
             let rows = self.links.blocks_mut().rows(now);
             self.keep_blocks(rows, out);

@@ -1,7 +1,6 @@
 //! The way out: what waits is cut short, links hand over what is queued, `bye` is said.
 
-use std::time::Instant;
-
+use super::phase::Phase;
 use super::{ClientId, Node, Now, Outbox, Output, STDIO};
 use crate::api::event::{Bye, ByeReason, Event};
 
@@ -9,39 +8,6 @@ use crate::api::event::{Bye, ByeReason, Event};
 pub const EXIT_CHECK: u8 = 5;
 /// The exit code when stdout was closed.
 pub const EXIT_OUTPUT_CLOSED: u8 = 6;
-
-/// How far the node is.
-#[derive(Debug)]
-pub enum Phase {
-    /// It runs.
-    Running,
-    /// Links hand over what is queued.
-    Draining {
-        /// Why it ends.
-        reason: ByeReason,
-        /// With which exit code.
-        exit: u8,
-        /// Until when.
-        until: Instant,
-    },
-    /// All is said.
-    Done,
-}
-
-impl Phase {
-    /// Whether it runs.
-    pub const fn is_running(&self) -> bool {
-        matches!(self, Self::Running)
-    }
-
-    /// When draining is over.
-    pub const fn deadline(&self) -> Option<Instant> {
-        match self {
-            Self::Draining { until, .. } => Some(*until),
-            _ => None,
-        }
-    }
-}
 
 impl Node {
     /// Nobody reads a client's lines any more.

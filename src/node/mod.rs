@@ -28,7 +28,7 @@ use crate::clients::{self, Clients};
 use crate::gossip::Gossip;
 use crate::gossip::numbers::Numbers;
 use crate::gossip::replay::{Replay, Window};
-use crate::history::History;
+use crate::history::{History, Kept};
 use crate::link::Links;
 use crate::link::addr::read_target;
 pub use crate::outbox::{Bytes, Outbox, Output};
@@ -46,14 +46,17 @@ mod ending;
 mod keys;
 mod lines;
 mod persist;
+mod phase;
 mod relay;
 mod route;
+mod stores;
 #[cfg(test)]
 mod tests;
 mod voice;
+mod waits;
 
 pub use ending::EXIT_OUTPUT_CLOSED;
-use ending::Phase;
+use phase::Phase;
 
 /// The client at stdin and stdout.
 pub const STDIO: ClientId = ClientId(0);
@@ -217,6 +220,13 @@ pub enum Input<'a> {
         /// What there is.
         devices: crate::api::result::Devices,
     },
+    /// Kept messages are loaded.
+    Loaded {
+        /// Which job.
+        job: JobId,
+        /// The messages, the oldest first: as many as there are.
+        rows: Vec<Kept>,
+    },
     /// Changes are safe in the state folder.
     Saved {
         /// How many of them, counted from the start; with an error: how many have been tried.
@@ -257,16 +267,17 @@ pub struct Node {
 
     /// Voice. Absent only while it is at work: see [`voice`].
     calls: Option<Box<Calls>>,
-    device_lists: voice::DeviceLists,
+    device_lists: waits::DeviceLists,
 
-    clients: Clients<commands::waits::What>,
+    clients: Clients<waits::What>,
     counters: Counters,
-    stores: persist::Stores,
+    stores: stores::Stores,
 }
 
 impl Node {
     /// A node that has just bound its addresses.
-    pub fn new(now: Now, config: Config, out: &mut Outbox) -> Self {
+    pub fn new(now: Now, mut config: Config, out: &mut Outbox) -> Self {
+        let state = config.state.take();
         let roots = Roots::new(config.seed, &config.username, config.entropy);
         let stamps = Stamps::new(config.seed.is_some());
         let identity = Identity::new(&config.identity.unwrap_or_else(|| roots.identity()));
@@ -279,12 +290,12 @@ impl Node {
         let id = identity.id().clone();
         let mut node = Self {
             links: Links::new(settings_of(&config, id.clone()), &identity, config.network_key, &roots),
-            gossip: Gossip::new(id.clone(), Rate::new(config.rate), remembered(config.state.as_ref()), &roots),
+            gossip: Gossip::new(id.clone(), Rate::new(config.rate), remembered(state.as_ref()), &roots),
             id,
             identity,
             numbers: Numbers::new(
-                config.state.as_ref().and_then(|state| state.get(Table::Own, persist::NUMBERS)),
-                config.state.is_some(),
+                state.as_ref().and_then(|state| state.get(Table::Own, stores::NUMBERS)),
+                state.is_some(),
                 stamps.start(now),
                 roots.secrets("places"),
             ),
@@ -296,16 +307,16 @@ impl Node {
             history: History::new(config.history_bytes, roots.chance("history").bytes()),
             next_job: 0,
             calls: Some(Box::new(calls)),
-            device_lists: voice::DeviceLists::new(),
+            device_lists: waits::DeviceLists::new(),
             clients: Clients::new(config.check),
             counters: Counters::default(),
-            stores: persist::Stores::default(),
+            stores: stores::Stores::new(state.is_some()),
             config,
         };
         node.clients.add(STDIO, &node.config.events);
         node.say_ready(out);
         node.warn_of_weak_keys(now, out);
-        node.load_blocks(now, out);
+        node.load_blocks(now, state.as_ref(), out);
         node.set_numbers_aside(now, out);
         for text in node.config.connect.clone() {
             // The command line has checked the form.
@@ -347,6 +358,7 @@ impl Node {
             Input::LagLines { client, lines } => self.clients.set_lag_lines(client, lines),
             Input::Stepped { link, stepped } => self.on_stepped(now, link, stepped, out),
             Input::Derived { job, key } => self.derived(now, job, key, out),
+            Input::Loaded { job, rows } => self.on_loaded(job, rows),
             Input::Saved { stores, error } => self.saved(now, stores, error.as_deref(), out),
             Input::Signal(reason) => self.end(now, reason, 0, out),
             Input::OutputClosed(client) => self.output_closed(now, client, out),

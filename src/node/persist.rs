@@ -5,39 +5,9 @@
 //!
 //! [`Input::Saved`]: super::Input::Saved
 
+use super::stores::NUMBERS;
 use super::{LogLevel, Node, Now, Outbox, Output, Table};
 use crate::api::event::WarningCode;
-
-/// The row of the numbers of our own messages: see [`Numbers`](crate::gossip::numbers::Numbers).
-pub const NUMBERS: &str = "place";
-
-/// Which of the changes that were put out are safe.
-#[derive(Debug, Default)]
-pub struct Stores {
-    /// Changes put out so far.
-    made: u64,
-    /// The first so many are safe.
-    saved: u64,
-    /// The first so many have been tried.
-    tried: u64,
-}
-
-impl Stores {
-    /// Whether a change is safe.
-    pub const fn is_saved(&self, number: u64) -> bool {
-        number <= self.saved
-    }
-
-    /// Whether a change could not be saved, so far: it is tried again and again.
-    pub const fn has_failed(&self, number: u64) -> bool {
-        number > self.saved && number <= self.tried
-    }
-
-    /// Changes that are not safe.
-    pub const fn unsaved(&self) -> u64 {
-        self.made.saturating_sub(self.saved)
-    }
-}
 
 impl Node {
     /// Whether a command may be taken: it may need a number for a message.
@@ -77,7 +47,7 @@ impl Node {
 
     /// Whether there is a state folder.
     pub(super) const fn has_state(&self) -> bool {
-        self.config.state.is_some()
+        self.stores.has_folder()
     }
 
     /// Has a row set or removed, if there is a state folder. Gives the change's number, for [`Stores::is_saved`].
@@ -85,16 +55,15 @@ impl Node {
         if !self.has_state() {
             return None;
         }
-        self.stores.made += 1;
         out.push(Output::Store { table, key: key.to_owned(), value });
-        Some(self.stores.made)
+        Some(self.stores.on_made())
     }
 
     /// The first so many changes are safe, or with an error have been tried.
     pub(super) fn saved(&mut self, now: Now, stores: u64, error: Option<&str>, out: &mut Outbox) {
-        self.stores.tried = self.stores.tried.max(stores);
+        self.stores.on_saved(stores, error.is_none());
         match error {
-            None => self.stores.saved = self.stores.saved.max(stores),
+            None => {}
             Some(error) => {
                 let message = format!(
                     "the state folder can't be written ({error}): this node goes on and tries again; what it forgets if it ends \
@@ -104,18 +73,5 @@ impl Node {
             }
         }
         self.clients.recheck_pending();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_tried_is_not_yet_safe() {
-        let stores = Stores { made: 9, saved: 3, tried: 7 };
-        assert_eq!([3, 4, 7, 8].map(|n| stores.is_saved(n)), [true, false, false, false]);
-        assert_eq!([3, 4, 7, 8].map(|n| stores.has_failed(n)), [false, true, true, false]);
-        assert_eq!(stores.unsaved(), 6);
     }
 }

@@ -1,11 +1,9 @@
 //! Voice in the node: connects [`Calls`] with the rest, and runs the commands that are about it.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
 
 use super::commands::Answer;
-use super::commands::waits::{Pending, What};
+use super::waits::{Join, Pending, What};
 use super::{Bytes, ClientId, DialId, JobId, LinkId, Node, Now, Outbox, Output};
 use crate::api::arguments::{VoiceGainArgs, VoiceJoinArgs, VoicePeersArgs};
 use crate::api::error::ApiError;
@@ -18,17 +16,6 @@ use crate::wire::limits::DIAL_TIME;
 use crate::wire::outgoing::{self, Message};
 use crate::wire::room_key::RoomKey;
 use crate::wire::signed::Place;
-
-/// A `voice_join` under way.
-#[derive(Debug)]
-pub struct Join {
-    args: VoiceJoinArgs,
-    /// Since when it waits for microphone and speaker.
-    opening: Option<Instant>,
-}
-
-/// Device lists that commands wait for: `None` until they are there.
-pub type DeviceLists = BTreeMap<JobId, Option<result::Devices>>;
 
 /// The node as voice sees it.
 pub struct NodeIo<'a> {

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::api::event::LinkCode;
 use crate::api::result::Devices;
 use crate::api::{EventKind, Request};
+use crate::history::{Kept, Wanted};
 use crate::node::{Bytes, Config, DialId, Input, JobId, LinkId, Node, Now, Outbox, Output, STDIO, Table};
 use crate::voice::Chunk;
 use crate::wire::frame::PREFIX;
@@ -116,6 +117,8 @@ struct Member {
     stores: u64,
     unsaved: BTreeMap<(Table, String), Option<Vec<u8>>>,
     saves: bool,
+    /// Messages that its history has on disk, by room.
+    disk: BTreeMap<String, Vec<Kept>>,
 }
 
 /// One end of a connection.
@@ -157,6 +160,7 @@ enum What {
     Datagram(SocketAddr, Vec<u8>),
     AudioOpened(String, String),
     Devices(JobId),
+    Load(JobId, String, Wanted),
     Saved(u64, Option<String>),
 }
 
@@ -222,6 +226,7 @@ impl Net {
             frozen: false,
             deadline: None,
             stores: 0,
+            disk: BTreeMap::new(),
             unsaved: BTreeMap::new(),
             saves: true,
         });
@@ -426,6 +431,10 @@ impl Net {
             }
             What::AudioOpened(mic, speaker) => self.handle(to, Input::AudioOpened(Ok((mic, speaker)))),
             What::Saved(stores, error) => self.saved(to, stores, error),
+            What::Load(job, room, wanted) => {
+                let rows = self.load(to, &room, &wanted);
+                self.handle(to, Input::Loaded { job, rows });
+            }
             What::Devices(job) => self.handle(to, Input::Devices { job, devices: Devices::default() }),
             What::Dial(dial, addr) => self.dialled(to, dial, &addr),
             What::Derived(job, scheme, passphrase, room) => {
@@ -550,6 +559,9 @@ impl Net {
                     self.schedule(Duration::ZERO, at, What::AudioOpened(mic, speaker))
                 }
                 Output::Play(chunk) => drop(self.nodes[at.0].played.push(*chunk)),
+                Output::Load { job, room, wanted } => {
+                    self.schedule(Duration::from_millis(1), at, What::Load(job, room, wanted));
+                }
                 Output::ListDevices(job) => self.schedule(Duration::ZERO, at, What::Devices(job)),
                 Output::Store { table, key, value } => self.store(at, table, key, value),
                 Output::StopAudio | Output::Log(..) | Output::Complain(_) => {}

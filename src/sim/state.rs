@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::{At, Net, What};
+use crate::history::{Kept, Wanted};
 use crate::node::{Input, Node, Outbox, State, Table};
+use crate::wire::message::View;
 
 impl Net {
     /// Kills a node as SIGKILL does, and starts it again with what it had saved. Its links break; its clock, its chance and
@@ -32,6 +34,33 @@ impl Net {
     /// What a node has saved; nothing if it has no state.
     pub fn state(&self, at: At) -> Option<&State> {
         self.nodes[at.0].config.state.as_ref()
+    }
+
+    /// Puts messages on a node's disk that its history then has to load, the oldest first.
+    #[cfg(test)]
+    pub fn put_on_disk(&mut self, at: At, room: &str, rows: Vec<Kept>) {
+        if let (Some(first), Some(last)) = (rows.first(), rows.last()) {
+            self.nodes[at.0].node.history_on_disk(room, first.pos..=last.pos);
+        }
+        self.nodes[at.0].disk.insert(room.to_owned(), rows);
+    }
+
+    /// Loads what a node's history wants from its disk.
+    pub(super) fn load(&self, at: At, room: &str, wanted: &Wanted) -> Vec<Kept> {
+        let rows = self.nodes[at.0].disk.get(room).map(Vec::as_slice).unwrap_or_default();
+        match wanted {
+            Wanted::Oldest { after, before, limit } => {
+                rows.iter().filter(|it| it.pos > *after && it.pos < *before).take(*limit).cloned().collect()
+            }
+            Wanted::Newest { before, limit } => {
+                let end = rows.partition_point(|it| it.pos < *before);
+                rows.get(end.saturating_sub(*limit)..end).unwrap_or_default().to_vec()
+            }
+            Wanted::OfId(id) => {
+                let is = |it: &&Kept| View::parse(&it.frame).is_ok_and(|view| view.id.name().as_deref() == Ok(id));
+                rows.iter().rfind(is).cloned().into_iter().collect()
+            }
+        }
     }
 
     pub(super) fn store(&mut self, at: At, table: Table, key: String, value: Option<Vec<u8>>) {

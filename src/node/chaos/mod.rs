@@ -207,7 +207,7 @@ impl<'c> Chaos<'c> {
             Output::Line { text, kind, .. } => self.line_came(kind, &text),
             Output::Dial { dial, .. } => self.dials.push(dial),
             Output::Handshake { link, step } => self.steps.push((link, step)),
-            Output::Derive { job, .. } => self.jobs.push(job),
+            Output::Derive { job, .. } | Output::Load { job, .. } => self.jobs.push(job),
             Output::Close(link) => self.links.retain(|it| *it != link),
             Output::Exit(_) => self.ended = true,
             Output::Send { link, bytes } => {

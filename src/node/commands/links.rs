@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use super::waits::What;
 use super::{Answer, refuse, short};
 use crate::api::arguments::{ConnectArgs, DisconnectArgs};
 use crate::api::error::ApiError;
@@ -10,6 +9,7 @@ use crate::api::event::LinkCode;
 use crate::api::{ErrorCode, result};
 use crate::link::addr;
 use crate::link::dial::{NotAdded, State};
+use crate::node::waits::What;
 use crate::node::{LinkId, Node, Now, Outbox};
 use crate::wire::limits::MAX_TARGETS;
 

@@ -7,8 +7,9 @@ use crate::api::arguments::{HistoryArgs, MAX_TEXT, SendArgs, TraceArgs};
 use crate::api::{ErrorCode, result};
 use crate::base::rfc3339;
 use crate::clients::MAX_ANSWER;
-use crate::history::{self, Kept, Label, Missing, Page, Query, Range};
-use crate::node::{Node, Now, Outbox};
+use crate::history::{self, Kept, Label, Load, Missing, Page, Query, Range};
+use crate::node::waits::What;
+use crate::node::{JobId, Node, Now, Outbox, Output};
 use crate::wire::frame::PREFIX;
 use crate::wire::limits::{MAX_HISTORY_PER_ROOM, MAX_TTL};
 use crate::wire::message::View;
@@ -71,8 +72,9 @@ impl Node {
         Ok(result::Sent { message: id, room, links, confirmed: 0, duplicate: false })
     }
 
-    pub(super) fn history(&self, args: &HistoryArgs) -> Answer<result::History> {
-        let room = args.room.as_deref().unwrap_or(self.rooms.active());
+    /// Asks history. `Ok(Err(…))`: part of the page must be loaded first.
+    pub(super) fn history(&mut self, args: &HistoryArgs, out: &mut Outbox) -> Answer<Result<result::History, What>> {
+        let room = args.room.as_deref().unwrap_or(self.rooms.active()).to_owned();
         let limit = args.limit as usize;
         if !(1..=MAX_HISTORY_PER_ROOM).contains(&limit) {
             return refuse(ErrorCode::BadValue, format!("`limit` is from 1 to {MAX_HISTORY_PER_ROOM}"));
@@ -84,23 +86,78 @@ impl Node {
             (None, None, Some(id)) => history::From::AfterId(id.clone()),
             _ => return refuse(ErrorCode::BadValue, "one of `after_pos`, `before_pos` and `after`, not more"),
         };
-        match self.history.query(Query { room: room.to_owned(), from, limit }) {
-            Ok(history::Answer::Ready(page)) => Ok(self.page(&page)),
-            // Nothing is on disk yet.
-            Ok(history::Answer::NeedsLoad(_)) => refuse(ErrorCode::Gone, "what follows is not in memory"),
+        let query = Query { room, from, limit };
+        let answer = self.history.query(query.clone());
+        match self.answer_history(&query, answer)? {
+            Ok(page) => Ok(Ok(page)),
+            Err(load) => Ok(Err(self.load(load, out))),
+        }
+    }
+
+    /// Goes on with a page, part of which has been loaded.
+    pub(super) fn go_on_loading(
+        &mut self,
+        load: Load,
+        rows: Vec<Kept>,
+        out: &mut Outbox,
+    ) -> Answer<Result<result::History, What>> {
+        let query = load.query().clone();
+        let answer = self.history.loaded(load, rows);
+        match self.answer_history(&query, answer)? {
+            Ok(page) => Ok(Ok(page)),
+            Err(load) => Ok(Err(self.load(load, out))),
+        }
+    }
+
+    fn answer_history(
+        &self,
+        query: &Query,
+        answer: Result<history::Answer<'_>, Missing>,
+    ) -> Answer<Result<result::History, Load>> {
+        match answer {
+            Ok(history::Answer::Ready(page)) => Ok(Ok(self.page(&page))),
+            Ok(history::Answer::NeedsLoad(load)) => Ok(Err(load)),
             Err(Missing::Gone(gone)) => {
                 let oldest =
                     gone.oldest.map_or("nothing is".to_owned(), |pos| format!("the oldest kept has `pos` {pos}"));
                 refuse(ErrorCode::Gone, format!("what follows is no longer kept: {oldest}"))
             }
             Err(Missing::UnknownId) => {
-                let id = args.after.as_deref().unwrap_or_default();
+                let id = if let history::From::AfterId(id) = &query.from { id } else { "" };
                 match self.gossip.knows_id(id) {
                     true => refuse(ErrorCode::Gone, "that message is no longer kept, or is of another room"),
                     false => refuse(ErrorCode::NotFound, format!("no message `{}` is known here", short(id))),
                 }
             }
         }
+    }
+
+    /// Has messages loaded for a page.
+    fn load(&mut self, load: Load, out: &mut Outbox) -> What {
+        let job = JobId(self.next_job);
+        self.next_job += 1;
+        out.push(Output::Load { job, room: load.room().to_owned(), wanted: load.wanted.clone() });
+        What::History { job, load: Some(load), rows: None }
+    }
+
+    /// Tells history that older messages of a room are on disk.
+    #[cfg(test)]
+    pub(crate) fn history_on_disk(&mut self, room: &str, positions: std::ops::RangeInclusive<u64>) {
+        self.history.set_on_disk(room, positions, |_| true);
+    }
+
+    /// Takes messages that were loaded.
+    pub(in crate::node) fn on_loaded(&mut self, of: JobId, loaded: Vec<Kept>) {
+        let mut pending = self.clients.pending_mut();
+        let rows = pending.find_map(|pending| match &mut pending.what {
+            What::History { job, rows, .. } if *job == of => Some(rows),
+            _ => None,
+        });
+        if let Some(rows) = rows {
+            *rows = Some(loaded);
+        }
+        drop(pending);
+        self.clients.recheck_pending();
     }
 
     /// As many of the messages as fit a line, from the end that was asked for.

@@ -11,26 +11,22 @@
 use serde::Serialize;
 
 use super::ClientId;
+use super::waits::{Pending, What};
 use super::{Node, Now, Outbox};
 use crate::api::command::Command;
 use crate::api::error::ApiError;
 use crate::api::event::ByeReason;
 use crate::api::{ErrorCode, Request, result};
 use crate::clients::{Head, MAX_ASYNC};
+pub(in crate::node) use answer::{Answer, refuse, short};
 use messages::check_send;
-use waits::{Pending, What};
 
+mod answer;
 mod links;
 mod messages;
 mod rooms;
 mod status;
-pub mod waits;
-
-pub(in crate::node) type Answer<T> = Result<T, ApiError>;
-
-pub(in crate::node) fn refuse<T>(code: ErrorCode, message: impl Into<String>) -> Answer<T> {
-    Err(ApiError::new(code, message))
-}
+mod waits;
 
 impl Node {
     /// Runs a client's line.
@@ -106,7 +102,11 @@ impl Node {
             Command::Events(args) => {
                 return self.answer(client, &head, out, |it, _| it.clients.choose_events(client, &args));
             }
-            Command::History(args) => return self.answer(client, &head, out, |it, _| it.history(&args)),
+            Command::History(args) => match self.history(&args, out) {
+                Ok(Ok(page)) => return self.clients.reply(client, &head, Ok(&page), out),
+                Ok(Err(what)) => Ok(what),
+                Err(error) => Err(error),
+            },
             Command::Trace(args) => return self.answer(client, &head, out, |it, _| it.trace(&args)),
             Command::Status(_) => return self.answer(client, &head, out, |it, _| Ok(it.status(now))),
             Command::Help(args) => {
@@ -155,9 +155,4 @@ impl Node {
         let result = run(self, out);
         self.clients.reply(client, head, result.as_ref(), out);
     }
-}
-
-/// A name from outside, for an error message.
-pub(in crate::node) fn short(name: &str) -> String {
-    name.chars().take(64).flat_map(char::escape_debug).collect()
 }

@@ -7,34 +7,12 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::api::arguments::{Scheme, SendArgs};
 use crate::api::error::ApiError;
 use crate::api::{ErrorCode, result};
-use crate::clients::{self, Slot, Wait};
-use crate::node::{ClientId, JobId, Node, Now, Outbox};
+use crate::clients::Slot;
+use crate::node::waits::{Pending, What};
+use crate::node::{ClientId, Node, Now, Outbox};
 use crate::wire::limits::DIAL_TIME;
-
-/// A command that waits.
-pub type Pending = clients::Pending<What>;
-
-/// The things that a command may wait for.
-#[derive(Debug)]
-pub enum What {
-    /// The handshake with an address: the peer's id, or why not.
-    Connect { addr: String, outcome: Option<Result<String, ApiError>> },
-    /// The first dials, and enough links.
-    Send(Box<SendArgs>),
-    /// Neighbours that confirm.
-    Confirm { sent: result::Sent, wanted: usize, by: BTreeSet<Rc<str>> },
-    /// A key that is being derived.
-    Key { job: JobId, room: String, scheme: Scheme },
-    /// The first dials, then microphone and speaker.
-    VoiceJoin(Box<crate::node::voice::Join>),
-    /// The list of sound devices.
-    Devices { job: JobId },
-    /// Events.
-    Wait(Wait),
-}
 
 impl Node {
     /// Looks at all commands that wait, as long as there is something new for them.
@@ -109,6 +87,18 @@ impl Node {
             What::Devices { job } => {
                 let job = *job;
                 (!self.answer_devices(client, &pending.head, job, out)).then_some(pending)
+            }
+            What::History { load, rows, .. } => {
+                let (Some(rows), Some(loading)) = (rows.take(), load.take()) else { return Some(pending) };
+                match self.go_on_loading(loading, rows, out) {
+                    Ok(Ok(page)) => self.clients.reply(client, &pending.head, Ok(&page), out),
+                    Ok(Err(what)) => {
+                        pending.what = what;
+                        return Some(pending);
+                    }
+                    Err(error) => self.clients.refuse(client, &pending.head, &error, out),
+                }
+                None
             }
             What::Wait(wait) => {
                 let Some(answer) = self.clients.go_on_waiting(now, client, wait) else { return Some(pending) };

@@ -1,5 +1,6 @@
 //! The pure node under random inputs: see [`chaos`](super::chaos).
 
+mod history;
 mod places;
 mod trust;
 mod voice;

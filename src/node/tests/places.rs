@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::base::{State, Table};
 use crate::gossip::numbers::{BLOCK_FOR_TESTS as BLOCK, read};
 use crate::node::STDIO;
-use crate::node::persist::NUMBERS as ROW;
+use crate::node::stores::NUMBERS as ROW;
 use crate::sim::{At, Net};
 use crate::wire::signed::Place;
 
