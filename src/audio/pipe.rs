@@ -11,7 +11,7 @@ use crate::voice::{Chunk, FRAME, Frame};
 
 /// Bytes of a frame.
 const FRAME_BYTES: usize = FRAME * 2;
-/// What a pipe holds, in bytes: two pages, 256 ms. Linux would give it 2 s; and with one page it would let a writer go on only
+/// The capacity of a pipe, in bytes: two pages, 256 ms. Linux would give it 2 s; and with one page it would let a writer go on only
 /// when that is empty.
 #[cfg(target_os = "linux")]
 const PIPE_BYTES: usize = 8192;

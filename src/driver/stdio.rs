@@ -158,7 +158,7 @@ fn write(queue: &Queue, notice: &Sender<Notice>, progress: &SyncSender<()>) -> i
     Ok(())
 }
 
-/// What needs poll(2): a read or a wait that can be told to end.
+/// The parts that need poll(2): a read or a wait that can be told to end.
 #[cfg(unix)]
 mod unix {
     use std::io::{self, PipeReader, PipeWriter};

@@ -363,7 +363,7 @@ impl Gossip {
         (self.seen, self.traces) = (Seen::new([1; 16]), Traces::default());
     }
 
-    /// What has been counted.
+    /// The counts so far.
     pub const fn counters(&self) -> &Counters {
         &self.counters
     }

@@ -23,7 +23,7 @@ use crate::base::{Bucket, Rate};
 use crate::wire::limits::{MAX_ALL_INTERVALS, MAX_AUTHORS, MAX_EPOCHS, MAX_INTERVALS};
 use crate::wire::signed::Place;
 
-/// What has been seen of all authors.
+/// The sequence numbers that have been seen, of all authors.
 #[derive(Debug, Default)]
 pub struct Replay {
     authors: BTreeMap<Rc<str>, Author>,
@@ -36,7 +36,7 @@ pub struct Replay {
 #[derive(Debug)]
 struct Author {
     window: Window,
-    /// What it has used of its rate.
+    /// The part of its rate that it has used.
     said: Bucket,
     used: u64,
 }
@@ -87,7 +87,7 @@ impl Replay {
         }
     }
 
-    /// What has been seen of an author.
+    /// The sequence numbers of an author that have been seen.
     pub fn window(&self, author: &str) -> Option<&Window> {
         self.authors.get(author).map(|it| &it.window)
     }
@@ -117,7 +117,8 @@ impl Replay {
     }
 }
 
-/// What has been seen of one author: its epochs, lowest first, each with intervals (both ends in), lowest first.
+/// The sequence numbers of one author that have been seen: its epochs, lowest first, each with intervals (both ends in),
+/// lowest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Window(Vec<(u64, Vec<(u64, u64)>)>);
 

@@ -1,4 +1,5 @@
-//! What became of a message here, for the command `trace`: the newest few thousand, in a ring that reuses its memory.
+//! Records of messages and their ways through this node, for the command `trace`: the newest few thousand, in a ring that
+//! reuses its memory.
 
 use std::collections::VecDeque;
 use std::rc::Rc;

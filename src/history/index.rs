@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 use super::rooms::{Entry, Spot};
 use crate::wire::signed::Place as SeqNo;
 
-/// What an entry costs, in bytes: in a list that is four fifths full, and its share of what a list itself costs, in a B-tree two thirds
-/// full, if an author has two messages in the mean.
+/// The cost of an entry, in bytes: in a list that is four fifths full, and its share of the list's own cost, in a B-tree
+/// two thirds full, if an author has two messages in the mean.
 pub const ENTRY_BYTES: usize = size_of::<Numbered>() * 5 / 4 + size_of::<((u64, u64), VecDeque<Numbered>)>() * 3 / 4;
 
 /// A number, and where the message is.

@@ -47,14 +47,14 @@ impl Entry {
         (self.seq.n > 0).then_some(self.seq)
     }
 
-    /// What it costs, in bytes: an estimate, so that a million tiny ones count too.
+    /// Its cost in bytes: an estimate, so that a million tiny ones count too.
     fn bytes(&self) -> usize {
         let index = if self.seq().is_some() { index::ENTRY_BYTES } else { 0 };
         self.kept.frame.len() + OVERHEAD + index
     }
 }
 
-/// What a message costs beside its frame and the index, in bytes: its entry, in a list that is three quarters full, and what the
+/// The cost of a message beside its frame and the index, in bytes: its entry, in a list that is three quarters full, and what the
 /// allocator adds to the frame.
 pub const OVERHEAD: usize = size_of::<Entry>() * 4 / 3 + 16;
 
@@ -101,7 +101,7 @@ pub enum Range {
     Before(u64),
 }
 
-/// What follows a position is no longer kept; the oldest that is has this position.
+/// Messages after a position are no longer kept; the oldest that is kept has this position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gone {
     /// The oldest position that is kept in the room; none if the room is empty.

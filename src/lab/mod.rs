@@ -50,7 +50,7 @@ fn is_one_file(a: &str, b: &str) -> bool {
     matches!((std::fs::canonicalize(a), std::fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
 }
 
-/// What is told of a call.
+/// The report on a call.
 #[derive(Debug, Serialize)]
 struct Summary {
     seconds: f64,
@@ -67,7 +67,7 @@ struct Summary {
     frames: usize,
     concealed: u64,
     jitter_ms: f64,
-    /// What jitter buffer and jitter add to what the line takes at least.
+    /// The delay that jitter buffer and jitter add to the least delay of the line.
     delay_ms: Spread,
     /// Of that, what the jitter buffer adds.
     waited_ms: Spread,

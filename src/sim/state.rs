@@ -29,7 +29,7 @@ impl Net {
         self.save(at);
     }
 
-    /// What a node has saved; nothing if it has no state.
+    /// The rows that a node has saved; `None` if it has no state.
     pub fn state(&self, at: At) -> Option<&State> {
         self.nodes[at.0].config.state.as_ref()
     }

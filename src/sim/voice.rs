@@ -48,7 +48,7 @@ impl Net {
         self.handle(at, Input::PlaybackDue);
     }
 
-    /// What a node has played so far: the newest.
+    /// The newest samples that a node has played.
     pub fn played(&self, at: At) -> &[i16] {
         self.nodes[at.0].played.as_flattened()
     }

@@ -1,4 +1,4 @@
-//! What is heard in a pause: noise such as the talkspurt ended in.
+//! Comfort noise for a pause: noise such as the talkspurt ended in.
 //!
 //! In silence nothing is sent. Were nothing heard either, a voice before a noisy background would seem to be cut off at each
 //! pause. The decoder of Opus knows that noise from the last frames, which are no speech, and makes more of it when

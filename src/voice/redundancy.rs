@@ -65,7 +65,7 @@ impl Chooser {
         self.reports.push_back(report);
     }
 
-    /// What to use now.
+    /// The redundancy to use now.
     pub fn choice(&self) -> Redundancy {
         let (expected, lost) = self.reports.iter().fold((0, 0), |(expected, lost), report| {
             (expected + u32::from(report.expected), lost + u32::from(report.lost))

@@ -29,7 +29,7 @@ impl Allowance {
     }
 }
 
-/// What came next.
+/// The next item of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Item<'a> {
     /// A frame, without its length.

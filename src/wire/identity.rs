@@ -1,4 +1,4 @@
-//! Who a node is: an Ed25519 key, and the node id that is made from it.
+//! The identity of a node: an Ed25519 key, and the node id that is made from it.
 //!
 //! The id is a UUID of version 8 (RFC 9562, 5.8: 122 bits of one's own making) of the key's SHA-256. So whoever shows the key
 //! and a signature by it has shown that the id is its own, to somebody who has never heard of either. And whatever names an
@@ -17,7 +17,7 @@ use super::claim::Claim;
 pub use super::claim::{KEY, SIGNATURE};
 use super::signature;
 
-/// What a node id is the hash of, before the key.
+/// The text that a node id's hash begins with, before the key.
 const NODE_ID: &[u8] = b"p2p-chat node id 1";
 
 /// A node's own key.

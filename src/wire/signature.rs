@@ -43,7 +43,7 @@ mod curve {
         r: EdwardsPoint,
         s: Scalar,
         k: Scalar,
-        /// What it is multiplied by in a sum.
+        /// Its factor in a sum.
         times: Scalar,
     }
 

@@ -1,4 +1,4 @@
-//! Signed messages: who said it, proved to anyone whom it reaches.
+//! Signed messages: their author is proved to every node that they reach.
 //!
 //! A message that is signed has one more field, `sig`:
 //!
@@ -7,10 +7,10 @@
 //! ```
 //!
 //! `key` is the author's public key, of which its node id is the hash, and `by` the signature, both in base64 for URLs
-//! without padding. `epoch` and `n` are the message's place among all that its author has ever signed: no two have the same.
+//! without padding. `epoch` and `n` are the message's sequence number: no two that an author has ever signed have the same.
 //! `of` names the fields that the signature is over, so that fields yet to come are covered as well.
 //!
-//! What is signed are the *decoded* values (see [`canonical`]), so that a relay which reads a message and writes it anew
+//! The signature is over the *decoded* values (see [`canonical`]), so that a relay which parses a message and writes it again
 //! breaks nothing: [`PURPOSE`], the key, `epoch` and `n` in 8 bytes each, the number of names in 4, then each name and value,
 //! in the order of `of`. `ttl` is left out, since each relay counts it down; `ttl0` must be in. So must be every other field,
 //! known or not: if a relay could add one that its version does not know, the next of a later version, which does, would blame
@@ -31,7 +31,7 @@ use super::limits::{MAX_NAME, MAX_SIGNED, MAX_TTL};
 use super::message::{View, fields};
 use super::signature;
 
-/// What every signed message begins with, so that a signature for anything else is none for a message.
+/// The beginning of everything signed as a message, so that a signature for another purpose is none for a message.
 pub const PURPOSE: &[u8] = b"p2p-chat signed message 1";
 /// Fields that are never signed: `ttl` changes on the way, and `sig` is the signature.
 const UNSIGNED: [&str; 2] = ["ttl", "sig"];
@@ -45,7 +45,7 @@ pub struct Place {
     pub n: u64,
 }
 
-/// Who has signed a message, and which it is.
+/// The author of a signed message, and its sequence number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signed {
     /// The author's public key: `from` is its hash.
@@ -102,7 +102,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// What a message claims.
+    /// Reads the claim of a message.
     ///
     /// # Errors
     /// Why it is not to be believed, whatever the signature.
@@ -252,7 +252,7 @@ fn named<'a>(view: &View<'a>, names: &[&str]) -> Option<Vec<&'a str>> {
     values.into_iter().collect()
 }
 
-/// What is signed.
+/// The bytes that are signed.
 fn to_sign(key: &[u8; KEY], place: Place, names: &[&str], values: &[&str]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(512);
     out.extend_from_slice(PURPOSE);

@@ -59,7 +59,8 @@ pub struct Chaos<'c> {
     played: u64,
     line: u64,
     replies: BTreeSet<u64>,
-    /// What was shown, how many messages had come when it last was, and how often: an id that came so many messages ago is forgotten.
+    /// The messages shown: for each how many messages had come when it was shown last, and how often it was shown. An id is
+    /// forgotten after so many others.
     shown: BTreeMap<String, (u64, usize)>,
     /// How many had come before what is being handled.
     came: u64,
@@ -73,7 +74,7 @@ pub struct Chaos<'c> {
     ended: bool,
 }
 
-/// What a life came to: so that a test can tell whether enough happened.
+/// The figures of a life, so that a test can tell whether enough happened.
 #[derive(Debug, Default)]
 pub struct Sum {
     /// Messages shown.

@@ -296,7 +296,7 @@ fn any_arrival() -> impl Strategy<Value = (u8, usize, usize, u8)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// What comes in one piece is judged as if it came one by one.
+    /// Messages that come in one piece are judged as if they came one by one.
     #[test]
     fn company_changes_nothing(what in prop::collection::vec(any_arrival(), 1..40), size in 2_usize..70) {
         let outcomes = [1, size].map(|size| {

@@ -1,4 +1,4 @@
-//! What is inside a sealed datagram of level 2. Numbers are big-endian.
+//! The content of a sealed datagram of level 2. Numbers are big-endian.
 //!
 //! ```text
 //! 0x01 voice      number 4, frame 4, codec 1 (0 PCM, 1 Opus; and 0x80 if it is no talkspurt, but loud otherwise), then blocks:
@@ -40,7 +40,7 @@ const ECHO_KIND: u8 = 0x03;
 const REPORT_KIND: u8 = 0x04;
 const MEMBERS_KIND: u8 = 0x05;
 
-/// What is inside.
+/// The content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Inside<'a> {
     /// Voice: for [`read_voice`] and [`speaks`].
@@ -59,12 +59,12 @@ pub enum Inside<'a> {
     },
     /// How the receiver's voice comes in at the sender.
     Report {
-        /// Whose voice.
+        /// The session of the talker.
         to: u64,
         /// How it came.
         report: Report,
     },
-    /// What the sender knows of members of level 1.
+    /// The members of level 1 that the sender knows.
     Members {
         /// Flags and id of each, [`KNOWN`] bytes together.
         known: &'a [[u8; KNOWN]],

@@ -27,13 +27,13 @@ pub const OVERHEAD: usize = HEADER + TAG;
 
 /// The one kind there is. Below 0x20, which no room's name starts with.
 const KIND: u8 = 0x01;
-/// What a session's number is the hash of, before author, room and key.
+/// The text that a session number's hash begins with, before author, room and key.
 const SESSION: &[u8] = b"p2p-chat voice session 1";
 
 /// A datagram that came, not opened yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sealed<'a> {
-    /// Whose.
+    /// The sender's session.
     pub session: u64,
     /// No other datagram of the session has it.
     pub counter: u64,
@@ -76,7 +76,7 @@ impl<'a> Sealed<'a> {
         (*kind == KIND).then_some(Self { session, counter, header, sealed, tag })
     }
 
-    /// What is inside. `None`: it is not of this key, or has been changed.
+    /// Opens it. `None`: it is not sealed with this key, or has been changed.
     pub fn open(&self, key: &Key) -> Option<Vec<u8>> {
         let mut inside = self.sealed.to_vec();
         let buffer = InOutBuf::from(&mut inside[..]);

@@ -38,7 +38,7 @@ mod tests;
 use crypto::TAG;
 pub use session::{BadRecord, MAX_PLAIN, OVERHEAD, Session};
 
-/// What begins a link of level 2. As a length it would be 2.5 GB.
+/// The first bytes of a link of level 2. As a length they would be 2.5 GB.
 pub const MAGIC: [u8; 4] = *b"\x96p2p";
 /// The version of this handshake and of what follows it.
 pub const VERSION: u8 = 1;
@@ -53,7 +53,7 @@ const SECOND: usize = KEY + (KEY + TAG) + (PROOF + TAG);
 /// `s, se, proof`.
 const THIRD: usize = (KEY + TAG) + (PROOF + TAG);
 
-/// What a proof is a signature over, before the Noise key: the listener's is none for a dialler.
+/// The text that a proof signs, before the Noise key; a listener's proof is none for a dialler.
 const PROVES_DIALLER: &[u8] = b"p2p-chat link 1 dialler";
 const PROVES_LISTENER: &[u8] = b"p2p-chat link 1 listener";
 /// The salt of a network's key. One for all: there is no name of a network that both ends could know beforehand.
@@ -64,7 +64,7 @@ const NETWORK_COST: (u32, u32, u32) = (64 << 10, 3, 1);
 /// Why a handshake failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// What came does not begin as a link of level 2 does.
+    /// The bytes do not begin as a link of level 2 does.
     NotNoise,
     /// The peer speaks another version.
     Version(u8),
@@ -98,7 +98,7 @@ impl NetworkKey {
     }
 }
 
-/// What a node brings to each of its handshakes.
+/// The keys of a node that each of its handshakes uses.
 pub struct Keys {
     secret: [u8; KEY],
     as_dialler: [u8; PROOF],
@@ -142,7 +142,7 @@ pub struct Handshake {
     awaits: Awaits,
     /// Its length, with what stands before it.
     length: usize,
-    /// What has come of it.
+    /// Received bytes of the message that is next.
     came: Vec<u8>,
     /// The only id that is let in, if one is asked for.
     expected: Option<Arc<str>>,
@@ -155,12 +155,12 @@ enum Awaits {
     Third,
 }
 
-/// Who has proved to be at the other end, and the link to it.
+/// The node that has proved to be at the other end, and the keys of the link.
 #[derive(Debug)]
 pub struct Proven {
     /// Its node id.
     pub id: String,
-    /// What seals and opens from here on.
+    /// Seals and opens records from here on.
     pub session: Session,
 }
 
@@ -342,23 +342,23 @@ impl Handshake {
 
 /// A step of a handshake that costs: for another thread.
 pub struct Step {
-    /// What its node brings to handshakes.
+    /// The keys of its node.
     pub keys: Arc<Keys>,
     /// The handshake, to [`advance`](Handshake::advance).
     pub handshake: Box<Handshake>,
-    /// What had come after the message.
+    /// Bytes that had come after the message.
     pub rest: Vec<u8>,
 }
 
-/// What came of a step.
+/// The result of a step.
 pub struct Stepped {
     /// The handshake.
     pub handshake: Box<Handshake>,
-    /// Who is there, if it is done; or why it can't go on.
+    /// The other node, if the handshake is done; or the reason why it can't go on.
     pub outcome: Result<Option<Proven>, Failure>,
-    /// What is to be sent.
+    /// Bytes to send.
     pub said: Vec<u8>,
-    /// What had come after the message.
+    /// Bytes that had come after the message.
     pub rest: Vec<u8>,
 }
 

@@ -4,9 +4,10 @@ use snow::TransportState;
 
 use super::crypto::TAG;
 
-/// What a record has beside its content, in bytes: its length and a tag.
+/// The overhead of a record, in bytes: its length and a tag.
 pub const OVERHEAD: usize = LENGTH + TAG;
-/// What we put into one record, in bytes: it stays in the nearest cache while it is sealed, and the overhead is a thousandth.
+/// The most content of one record of ours, in bytes: it stays in the nearest cache while it is sealed, and the overhead is
+/// a thousandth.
 pub const MAX_PLAIN: usize = (16 << 10) - OVERHEAD;
 /// The length of a record's length, in bytes. With it, a record may be as long as Noise allows: 65,535 bytes.
 const LENGTH: usize = 2;
