@@ -91,7 +91,7 @@ impl History {
         }
     }
 
-    /// Goes on with a question, once what was wanted has been loaded.
+    /// Goes on with a query, once the messages that it needed have been loaded.
     ///
     /// # Errors
     /// As [`query`](Self::query); what follows may have been dropped in the meantime.

@@ -10,7 +10,7 @@
 
 use super::rooms::{Gone, Kept, Range};
 
-/// A question.
+/// A query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
     /// The room.

@@ -84,7 +84,7 @@ pub struct Rooms {
 #[derive(Debug, Default)]
 pub struct Room {
     entries: VecDeque<Entry>,
-    /// The newest position that has been dropped from here and can't be loaded, to tell who asks for it.
+    /// The newest position that has been dropped and can't be loaded, so that a query for it can be told so.
     gone_to: u64,
     /// The positions that can be loaded.
     on_disk: Option<(u64, u64)>,

@@ -1,4 +1,4 @@
-//! The subcommand `voice-lab`: one talker and one listener over a virtual line, for who compares settings.
+//! The subcommand `voice-lab`: one talker and one listener over a virtual line, to compare settings.
 //!
 //! A WAV file of any kind is said, the line does its worst, and what is heard is written as 16 kHz mono: as long as what
 //! was said, and laid over it. How far it had to be moved for that is found by comparing the two (the median delay of what

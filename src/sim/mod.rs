@@ -64,7 +64,7 @@ pub struct Net {
     apart: BTreeSet<(At, At)>,
     /// Messages that crossed a link.
     crossings: Newest<Crossing>,
-    /// Datagrams that were sent anywhere: from whom, where to, what.
+    /// The newest datagrams that were sent: sender, destination, bytes.
     datagrams: Newest<(At, SocketAddr, Vec<u8>)>,
     /// How many of each kind of records are kept.
     most_records: usize,
@@ -74,7 +74,7 @@ pub struct Net {
     wrong: Option<String>,
     /// Of a thousand datagrams, how many are lost.
     lossy: usize,
-    /// Those who are no nodes.
+    /// Peers that are not nodes.
     peers: Vec<peer::Raw>,
 }
 

@@ -23,7 +23,7 @@ impl Net {
         self.perform(at);
     }
 
-    /// Whether a node's state can be saved. What can't be is tried again when it can.
+    /// Sets whether a node's state can be saved. Changes that can't be are tried again when they can.
     pub fn saves(&mut self, at: At, saves: bool) {
         self.nodes[at.0].saves = saves;
         self.save(at);

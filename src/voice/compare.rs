@@ -90,7 +90,7 @@ impl Comparison {
         delays.get(at).copied().unwrap_or(f64::NAN)
     }
 
-    /// How like all pieces are, in the mean: 0 to 1.
+    /// The mean likeness of all pieces: 0 to 1.
     pub fn likeness(&self) -> f64 {
         self.pieces.iter().map(|piece| piece.likeness).sum::<f64>() / self.pieces.len().max(1) as f64
     }

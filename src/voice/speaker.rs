@@ -40,7 +40,7 @@ const HYSTERESIS: i64 = 3_000;
 const SINK: i64 = 20;
 /// From how much too much delay on frames are left out: 400 ms.
 const LEAP: i64 = 400_000;
-/// A talker of level 1 of whom nothing came for so long has paused: its timeline begins anew.
+/// A talker of level 1 that has sent nothing for so long has paused: its timeline begins anew.
 const PAUSE_MICROS: u128 = 300_000;
 /// A frame so much later than any is as good as a leap in the numbers: 5 s. A guess.
 const MAX_LATENESS: i64 = 5_000_000;

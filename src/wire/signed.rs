@@ -14,7 +14,7 @@
 //! breaks nothing: [`PURPOSE`], the key, `epoch` and `n` in 8 bytes each, the number of names in 4, then each name and value,
 //! in the order of `of`. `ttl` is left out, since each relay counts it down; `ttl0` must be in. So must be every other field,
 //! known or not: if a relay could add one that its version does not know, the next of a later version, which does, would blame
-//! whoever passed it on.
+//! the relay that passed it on.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -36,7 +36,7 @@ pub const PURPOSE: &[u8] = b"p2p-chat signed message 1";
 /// Fields that are never signed: `ttl` changes on the way, and `sig` is the signature.
 const UNSIGNED: [&str; 2] = ["ttl", "sig"];
 
-/// A message's place among all that its author has signed.
+/// The sequence number of a message: no other that its author has signed has the same.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// Grows when an author can't say how far it has counted.
@@ -50,7 +50,7 @@ pub struct Place {
 pub struct Signed {
     /// The author's public key: `from` is its hash.
     pub key: [u8; KEY],
-    /// The message's place.
+    /// The message's sequence number.
     pub place: Place,
     /// The `ttl` that it started with.
     pub ttl0: u8,
@@ -85,7 +85,7 @@ pub fn claims(view: &View<'_>) -> bool {
     view.sig.json().is_some_and(|json| json.starts_with('{'))
 }
 
-/// The place that a message claims. It is the true one only if [`verify`] says so.
+/// The sequence number that a message claims. It is the true one only if [`verify`] says so.
 pub fn place(view: &View<'_>) -> Option<Place> {
     if !claims(view) {
         return None;
@@ -105,7 +105,7 @@ impl Claim {
     /// Reads the claim of a message.
     ///
     /// # Errors
-    /// Why it is not to be believed, whatever the signature.
+    /// The reason why it is not to be believed, whatever the signature.
     pub fn new(view: &View<'_>) -> Result<Self, Bad> {
         let sig = view.sig.json().and_then(|json| serde_json::from_str::<Sig<'_>>(json).ok()).ok_or(Bad::Form)?;
         let key: [u8; KEY] = decode(&sig.key).ok_or(Bad::Form)?;
@@ -140,7 +140,7 @@ impl Claim {
     }
 }
 
-/// Looks whether a message is signed by its author.
+/// Verifies that a message is signed by its author.
 ///
 /// # Errors
 /// Why it is not to be believed.
@@ -148,7 +148,7 @@ pub fn verify(view: &View<'_>) -> Result<Signed, Bad> {
     Claim::new(view)?.check()
 }
 
-/// Looks at many at once, which takes less time, and comes to the same.
+/// Verifies many at once, which takes less time and gives the same verdicts.
 pub fn verify_all(claims: &[Claim]) -> impl Iterator<Item = Result<Signed, Bad>> {
     let fit = signature::which_fit(&claims.iter().map(Claim::signature).collect::<Vec<_>>());
     claims.iter().zip(fit).map(|(claim, fits)| if fits { Ok(claim.signed) } else { Err(Bad::Signature) })
@@ -183,7 +183,7 @@ fn try_sign(identity: &Identity, place: Place, frame: &mut Vec<u8>) -> Option<()
     Some(())
 }
 
-/// `sig`, as it is read. It has nothing beside these, since that would be signed by nobody.
+/// `sig`, as it is read. Other members are refused, since no signature would cover them.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sig<'a> {
@@ -221,7 +221,7 @@ fn integer_of(json: &str) -> Option<u64> {
     }
 }
 
-/// Whether these can be the names of signed fields: not too many, none twice, none that is never signed.
+/// Whether these can be the names of signed fields: not too many, none twice, and none of those that are never signed.
 fn are_names(names: &[&str]) -> bool {
     let is_one = |name: &str| (1..=MAX_NAME).contains(&name.len()) && !name.contains(',') && !UNSIGNED.contains(&name);
     names.len() <= MAX_SIGNED

@@ -3,7 +3,7 @@
 //! private network it says nothing to a stranger.
 //!
 //! - [`choices`]: from a seed, for tests; or from a fuzzer's input
-//! - [`peers`]: who is at the other ends of links; [`frames`]: what they send; [`sound`]: datagrams, and what microphone and speaker bring
+//! - [`peers`]: the other ends of links; [`frames`]: the frames that they send; [`sound`]: datagrams, microphone and speaker
 //! - [`kept`]: beside it, the messages that a node keeps
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,7 +53,7 @@ pub struct Chaos<'c> {
     opening: bool,
     /// Datagrams that it has sent: to be thrown back.
     thrown: Vec<Vec<u8>>,
-    /// Members of level 2, who sign what they say.
+    /// Members of level 2, which sign their signals.
     members: Vec<Member>,
     /// How often 5 ms were played.
     played: u64,

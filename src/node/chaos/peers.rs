@@ -23,14 +23,14 @@ pub struct Peers {
     /// Those of level 2, as soon as they are needed; and what each brings to handshakes in which network.
     ours: BTreeMap<usize, Identity>,
     keys: BTreeMap<(usize, Network), Keys>,
-    /// Bytes that may still be sent to those who are not of the node's private network.
+    /// Bytes that may still be sent to peers that are not of the node's private network.
     strangers: BTreeMap<LinkId, usize>,
     ends: BTreeMap<LinkId, End>,
     /// Bytes that the node has sent, and that have not been read.
     sent: VecDeque<(LinkId, Vec<u8>)>,
     /// Signed messages.
     said: VecDeque<Vec<u8>>,
-    /// The places at which an author has signed messages of an id: so often they may be shown.
+    /// The sequence numbers of an author's messages of an id: so often they may be shown.
     pub places: BTreeMap<String, BTreeSet<Place>>,
     /// Handshakes done.
     pub sealed: u64,

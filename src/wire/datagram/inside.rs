@@ -11,7 +11,7 @@
 //! ```
 //!
 //! `number` counts the packets of voice alone, and so tells what was lost; the datagram's own counter counts all, whomever they go
-//! to. An echo is shorter than what it answers: nobody is hit harder by way of this node than by whoever sends.
+//! to. An echo is shorter than what it answers, so this node amplifies no attack.
 
 use super::common::{ID, Malformed, cut};
 use super::sealed::OVERHEAD;
@@ -72,7 +72,7 @@ pub enum Inside<'a> {
 }
 
 impl<'a> Inside<'a> {
-    /// Reads what was inside.
+    /// Reads the content.
     ///
     /// # Errors
     /// If its length or its first byte is none of those above.

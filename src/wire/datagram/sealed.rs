@@ -9,7 +9,7 @@
 //! off another's session as his own. The counter counts all datagrams of the session, whomever they go to; with four
 //! zero bytes before it, it is the nonce. The 17 bytes of the header are authenticated.
 //!
-//! All members know the key: it keeps out who is none, and does not tell members apart.
+//! All members know the key: it keeps out strangers, and does not tell members apart.
 
 use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::aead::inout::InOutBuf;
@@ -20,7 +20,7 @@ use crate::wire::room_key::TAG;
 
 /// Bytes of a session's key.
 pub const KEY: usize = 32;
-/// Bytes before what is sealed.
+/// Bytes before the sealed content.
 pub const HEADER: usize = 17;
 /// Bytes that sealing adds.
 pub const OVERHEAD: usize = HEADER + TAG;
@@ -103,7 +103,7 @@ impl Sealer {
         self.session
     }
 
-    /// Goes on with that number: only for who means to do harm.
+    /// Goes on with that number: only for tests that play an attacker.
     #[cfg(test)]
     pub const fn skip_to(&mut self, counter: u64) {
         self.counter = counter;

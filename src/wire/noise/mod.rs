@@ -1,4 +1,4 @@
-//! Encrypted links: what makes a link one of level 2.
+//! Encrypted links, which are those of level 2.
 //!
 //! Noise, revision 34: `Noise_XX_25519_ChaChaPoly_SHA256`, or with the key of a private network
 //! `Noise_XXpsk0_25519_ChaChaPoly_SHA256`.
@@ -14,11 +14,11 @@
 //! The **opening** is a magic number and the version; it stands in the prologue, too. Its first byte is none that a frame of level
 //! 1 begins with, and its first four are a length that the original refuses: so either end knows at the first byte what the
 //! other speaks. The Noise keys last for one run of the node; the **proof** binds one to the identity: the Ed25519 key, and its
-//! signature over the role and the Noise key. So the private half of the identity is needed once a run, and who learns a proof
-//! has learnt nothing that it could use.
+//! signature over the role and the Noise key. So the private half of the identity is needed once a run, and a node that learns a
+//! proof has learnt nothing that it could use.
 //!
-//! **Records** are 2 bytes of length, big-endian, and so many sealed bytes. What is sealed is a piece of the stream of frames: a
-//! frame may span records, a record may hold many frames. A [`Session`] seals and opens them, in order; whatever does not open
+//! **Records** are 2 bytes of length, big-endian, and that many sealed bytes. The content is a piece of the stream of frames: a
+//! frame may span records, a record may hold many frames. A [`Session`] seals and opens them, in order; a record that does not open
 //! ends the link, since nothing can be sent again within one.
 //!
 //! - [`crypto`]: the parts that Noise is built of; [`session`]: records
@@ -87,7 +87,7 @@ impl std::fmt::Debug for NetworkKey {
 }
 
 impl NetworkKey {
-    /// Derives it from what people keep in a file. Takes a good tenth of a second, on purpose. `None` if there is no memory for it.
+    /// Derives it from a passphrase. Takes a good tenth of a second, on purpose. `None` if there is no memory for it.
     pub fn derive(secret: &str) -> Option<Self> {
         let (memory, passes, lanes) = NETWORK_COST;
         let mut key = [0; KEY];
@@ -175,7 +175,7 @@ impl Handshake {
     /// to `out`.
     ///
     /// # Errors
-    /// None that anything from outside can cause.
+    /// None that input from outside can cause.
     pub fn dial(keys: &Keys, seed: [u8; KEY], expected: Option<Arc<str>>, out: &mut Vec<u8>) -> Result<Self, Failure> {
         let mut this = Self {
             noise: None,
@@ -205,7 +205,7 @@ impl Handshake {
     }
 
     /// Takes in what came, and moves `input` past what was used. What is to be sent is appended to `out`, even on a failure.
-    /// Done when it gives who is there; what is left of `input` is then for the session.
+    /// It is done when it gives the other node; the rest of `input` is then for the session.
     ///
     /// # Errors
     /// The link must be closed.
@@ -272,7 +272,8 @@ impl Handshake {
         self.came.len() == self.length
     }
 
-    /// Fails as soon as what has come of an opening is wrong, not only when the rest has come. A private network says nothing.
+    /// Fails as soon as the first bytes of an opening are wrong, not only when the rest has come. In a private network it does not
+    /// answer.
     fn check_opening(&self, keys: &Keys, out: &mut Vec<u8>) -> Result<(), Failure> {
         if self.awaits == Awaits::Third {
             return Ok(());

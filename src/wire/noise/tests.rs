@@ -1,4 +1,4 @@
-//! The handshake and the records: against the vectors of others, and against whoever changes, cuts, repeats or leaves out.
+//! The handshake and the records: against the test vectors of others, and against bytes changed, cut, repeated or left out.
 
 use proptest::prelude::*;
 

@@ -27,7 +27,7 @@ pub const fn sealed_len(plain: usize) -> usize {
 pub enum Scheme {
     /// Readable by the Python program, and weak: AES-256-GCM under a key from PBKDF2-HMAC-SHA256, bound to no author.
     Original,
-    /// The strongest: XChaCha20-Poly1305 under keys from Argon2id, bound to author, room and the message's place.
+    /// The strongest: XChaCha20-Poly1305 under keys from Argon2id, bound to author, room and the message's sequence number.
     Argon2id,
 }
 

@@ -3,8 +3,8 @@
 //! Argon2id makes a root key of the passphrase, with a salt made from the room's name, so that a guess costs a tenth of a second
 //! and 64 MiB, and helps with one room alone. HKDF-SHA256 (RFC 5869) splits it by use: a key for texts and one for voice. What
 //! travels is base64 of a random 24-byte nonce and the ciphertext of XChaCha20-Poly1305 with its tag; the associated data says
-//! what it is, whose, in which room, and the place of the signed message that it stands in. So it opens in no other place: who
-//! takes it out of a message can't pass it off as his own, or as something newer.
+//! its kind, its author, its room, and the sequence number of the signed message that it stands in. So it opens nowhere else: a
+//! thief who takes it out of a message can't pass it off as his own, or as something newer.
 //!
 //! There is no forward secrecy: anybody who learns the passphrase can read all that was recorded before.
 

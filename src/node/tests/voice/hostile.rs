@@ -211,7 +211,7 @@ fn forged_join(n: usize, victim: &SocketAddr, room: &str) -> Value {
     }
 }
 
-/// A leave of who joined twenty joins before.
+/// A leave of the member that joined twenty joins before.
 fn forged_leave(n: usize, victim: &SocketAddr) -> Value {
     let joined = n.saturating_sub(20);
     let mut leave = forged_join(joined, victim, "general");
