@@ -25,8 +25,8 @@
 //! - [`mod@line`]: pure: a virtual line for datagrams, with loss, delay and jitter; for tests
 //! - [`lab`]: one talker and one listener over such a line, to compare settings
 //!
-//! Nothing in `wire`, `gossip`, `history`, `link`, `rooms`, `clients`, `call`, `voice`, `api` and `node` reads a clock, draws a random
-//! number that was not given, or does I/O.
+//! Nothing in `wire`, `gossip`, `history`, `link`, `rooms`, `clients`, `call`, `voice`, `api` and `node` reads a clock, draws
+//! a random number that was not given, or does I/O.
 
 pub mod api;
 pub mod audio;
