@@ -73,7 +73,7 @@ impl Numbers {
         Some((change, to))
     }
 
-    /// The last of the counters that are to be set aside, since half of them are used; its row is [`row`].
+    /// The last of the counters that are to be set aside, since half of them are used; its row is [`row`](Self::row).
     pub fn wants(&self) -> Option<u64> {
         let wants = self.asked.is_none() && self.last.n.saturating_add(BLOCK / 2) >= self.safe_to;
         wants.then(|| self.last.n.saturating_add(BLOCK))
