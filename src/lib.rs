@@ -1,16 +1,19 @@
 //! P2P Chat: a headless peer-to-peer chat node.
 //!
 //! ```text
-//! voice ─▶ wire ─▶ gossip ─▶ node ─▶ driver ─▶ program        api is known to node and driver,
-//!             │                └──▶ sim                        audio to driver, lab and program alone
-//!             └──▶ lab
+//! base, wire ─▶ gossip, history, link, rooms, clients, call ─▶ node ─▶ driver ─▶ program
+//!        ▲                                                       └──▶ sim
+//!      voice                api is known to outbox, clients, node and driver; audio to driver, lab and program alone
 //! ```
 //!
 //! - [`api`]: the line protocol: commands, events, their schema
 //! - [`wire`]: bytes and types of the network, and every limit on them
-//! - [`gossip`]: pure: message ids seen, what became of each message
+//! - [`base`], [`outbox`]: ids, moments, rates and chance; effects on their way out
+//! - [`gossip`]: pure: admits messages, or refuses them; message ids seen, sequence numbers, traces
 //! - [`history`]: pure: messages kept
-//! - [`call`]: pure: who is in voice, and what goes to whom
+//! - [`link`]: pure: TCP connections, from the first byte to the last
+//! - [`rooms`]: pure: the active room, the rooms that are shown, their keys
+//! - [`call`]: pure: the members of voice, and datagrams to and from them
 //! - [`voice`]: pure: from PCM to packets and back: codec, jitter buffer, concealment, mixer
 //! - [`clients`]: pure: one log of events for all clients, their lines, and their commands that wait
 //! - [`node`]: pure: the one state machine that decides everything
@@ -22,8 +25,8 @@
 //! - [`mod@line`]: pure: a virtual line for datagrams, with loss, delay and jitter; for tests
 //! - [`lab`]: one talker and one listener over such a line, to compare settings
 //!
-//! Nothing in `wire`, `gossip`, `history`, `link`, `rooms`, `clients`, `voice`, `api` and `node` reads a clock, draws a random
-//! number that was not given, or does I/O.
+//! Nothing in `wire`, `gossip`, `history`, `link`, `rooms`, `clients`, `call`, `voice`, `api` and `node` reads a clock, draws
+//! a random number that was not given, or does I/O.
 
 pub mod api;
 pub mod audio;

@@ -1,6 +1,6 @@
 //! Microphones and speakers, each on a thread of its own: devices, WAV files, tones, pipes, or none.
 //!
-//! What comes from a microphone goes through a bounded channel as frames of 20 ms. Playback asks by the same channel,
+//! Sound from a microphone goes through a bounded channel as frames of 20 ms. Playback asks by the same channel,
 //! [`Event::PlaybackDue`], and is answered with [`Audio::play`]: so the clock of the speaker decides when the next 5 ms
 //! are mixed. Files, tones, pipes and `none` have a clock of their own.
 //!
@@ -90,7 +90,7 @@ fn run(config: &Config, shared: &Arc<Shared>, to_play: &Receiver<Chunk>) {
     speaker.run(shared, ppm, to_play);
 }
 
-/// What is said when the system has no threads left.
+/// The message when the system has no threads left.
 const NO_THREAD: &str = "no thread could be started for sound";
 
 impl Audio {

@@ -11,7 +11,7 @@ use crate::voice::{Chunk, FRAME, Frame};
 
 /// Bytes of a frame.
 const FRAME_BYTES: usize = FRAME * 2;
-/// What a pipe holds, in bytes: two pages, 256 ms. Linux would give it 2 s; and with one page it would let a writer go on only
+/// The capacity of a pipe, in bytes: two pages, 256 ms. Linux would give it 2 s; and with one page it would let a writer go on only
 /// when that is empty.
 #[cfg(target_os = "linux")]
 const PIPE_BYTES: usize = 8192;
@@ -48,7 +48,7 @@ fn options() -> OpenOptions {
     options
 }
 
-/// A microphone: whoever writes into the pipe.
+/// A microphone: the sound that a program writes into the pipe.
 #[derive(Debug)]
 pub struct Mic {
     pipe: File,
@@ -70,7 +70,7 @@ impl Mic {
         Ok(Self { pipe, bytes: Vec::with_capacity(FRAME_BYTES), begun: false, ended: false })
     }
 
-    /// Whether all that was written has been taken, and who wrote it has gone.
+    /// Whether all that was written has been taken, and the writer has gone.
     pub const fn ended(&self) -> bool {
         self.begun && self.ended
     }
@@ -111,7 +111,7 @@ impl Mic {
     }
 }
 
-/// A speaker: whoever reads from the pipe. While nobody does, or not fast enough, what is played is dropped.
+/// A speaker: a program reads from the pipe. While none does, or not fast enough, sound is dropped.
 #[derive(Debug)]
 pub struct Speaker {
     path: PathBuf,

@@ -9,7 +9,7 @@ const SINC: usize = 64;
 /// Resamples one channel, a piece at a time.
 pub struct Stream {
     resampler: Option<Async<f32>>,
-    /// What is not enough for a piece yet.
+    /// Samples that are not enough for a piece yet.
     waiting: Vec<f32>,
     out: Vec<f32>,
     piece: usize,

@@ -1,4 +1,4 @@
-//! What `--mic` and `--speaker` name.
+//! The names that `--mic` and `--speaker` take.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -41,7 +41,7 @@ pub enum SpeakerSpec {
     Pipe(PathBuf),
 }
 
-/// What a name means that both know.
+/// The meanings of names that both know.
 enum Common {
     Default,
     None,

@@ -10,7 +10,7 @@ use super::Loop;
 use crate::node::{Input, LinkId};
 use crate::wire::noise::{Step, Stepped};
 
-/// A step, and whom to tell.
+/// A step, and where its result goes.
 struct Job(Step, Sender<Stepped>);
 
 /// The thread, from the first handshake on. It ends when this is dropped.

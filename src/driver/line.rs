@@ -1,7 +1,7 @@
 //! A bad line before the socket, for tests: the option `--line`.
 //!
 //! Incoming datagrams go through a virtual [`Line`], one for each sender, which loses them or says when they are to be handed
-//! on. So the real program shows how it copes with a bad network, whoever is at the other end.
+//! on. So the real program shows how it copes with a bad network, whatever node is at the other end.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};

@@ -53,7 +53,7 @@ pub struct Sockets {
     pub udp: UdpSocket,
 }
 
-/// What the loop hears from the threads of stdio.
+/// Notices to the loop from the threads of stdio.
 #[derive(Debug)]
 pub enum Notice {
     /// stdout was closed.
@@ -74,18 +74,18 @@ pub struct Stdio {
     pub requests: Receiver<Vec<Request>>,
     /// Lines of output.
     pub output: Arc<client::Queue>,
-    /// What its writer has to say.
+    /// Notices from its writer.
     pub notices: Receiver<Notice>,
     /// Lines for stderr.
     pub errors: stdio::Stderr,
 }
 
-/// What is only for tests.
+/// Settings for tests only.
 #[derive(Debug, Default)]
 pub struct ForTests {
     /// How much too fast the clocks of files and of no devices run, in millionths.
     pub clock_ppm: f64,
-    /// What becomes of datagrams on their way to us.
+    /// The virtual line that datagrams pass on their way to us.
     pub line: Option<crate::line::Settings>,
 }
 
@@ -94,13 +94,13 @@ struct Loop {
     core: RefCell<Core>,
     executor: LocalExecutor<'static>,
     scratch: RefCell<Box<[u8]>>,
-    /// Who waits until reading is allowed again.
+    /// The tasks that wait until reading is allowed again.
     gate: RefCell<Vec<Waker>>,
     timer: Wake,
     /// There are lines for stdout's writer.
     lines: Wake,
     exit: Sender<u8>,
-    /// Who may derive a key now.
+    /// Permits to derive a key.
     deriving: smol::lock::Semaphore,
     handshakes: handshake::Handshakes,
 }
@@ -115,7 +115,7 @@ struct Core {
     next_link: u64,
     udp: Rc<Async<UdpSocket>>,
     sound: Option<sound::Sound>,
-    /// What came at once of what was done: it is told to the node next. At most what one call of sound has to say.
+    /// Inputs that outputs have caused at once: the node gets them next. At most those of one call of sound.
     echoes: VecDeque<Input<'static>>,
     clock_ppm: f64,
     stdio: Stdio,

@@ -107,7 +107,7 @@ impl Stderr {
         self.say(&format!("{}: {line}", format!("{level:?}").to_lowercase()));
     }
 
-    /// Says a line to whoever started the program.
+    /// Writes a line to stderr, whatever is logged.
     pub fn say(&self, line: &str) {
         let _ = self.0.try_send(format!("p2p-chat: {}\n", printable(line)));
     }
@@ -134,7 +134,7 @@ fn read(stop: &unix::Stopped, to_loop: &Sender<Vec<Request>>) {
     }
 }
 
-/// Writes lines until there will be none, telling the loop and whoever waits for the end how it goes.
+/// Writes lines until there will be none, and reports its progress to the loop and to the thread that waits for the end.
 fn write(queue: &Queue, notice: &Sender<Notice>, progress: &SyncSender<()>) -> io::Result<()> {
     let mut buffer = Vec::new();
     let mut last_lag_lines = 0;
@@ -158,7 +158,7 @@ fn write(queue: &Queue, notice: &Sender<Notice>, progress: &SyncSender<()>) -> i
     Ok(())
 }
 
-/// What needs poll(2): a read or a wait that can be told to end.
+/// The parts that need poll(2): a read or a wait that can be told to end.
 #[cfg(unix)]
 mod unix {
     use std::io::{self, PipeReader, PipeWriter};
@@ -205,7 +205,7 @@ mod unix {
         while let Err(rustix::io::Errno::INTR) = poll(fds, None) {}
     }
 
-    /// Writes all of it, even if whoever started us made stdout non-blocking.
+    /// Writes all of it, even if the parent process has made stdout non-blocking.
     pub fn write_all(mut bytes: &[u8]) -> io::Result<()> {
         let stdout = io::stdout();
         while !bytes.is_empty() {

@@ -1,10 +1,10 @@
-//! Signatures that were looked at and found wrong, so that a second copy costs no more than a look-up.
+//! Signatures that have been found wrong, so that a second copy costs no more than a look-up.
 //!
-//! What is remembered is the hash of all that the verdict depends on: the bytes that are said to be signed (with the key among
-//! them) and the signature. What relays change, such as `ttl` and how the JSON is written, is not in them, so the same
+//! Each is remembered by the hash of all that the verdict depends on: the bytes that are said to be signed (with the key among
+//! them) and the signature. They do not contain what relays change, such as `ttl` and how the JSON is written, so the same
 //! forgery is known again whatever way it took. And no forgery can keep out a true message, whose signed bytes or signature are
-//! others: never a number or an id is remembered, only what can never be right. The hash is keyed and has 128 bits, so nobody
-//! can find two that share one.
+//! others: no sequence number and no id is remembered, only bytes that can never be right. The hash is keyed and has 128 bits,
+//! so nobody can find two that share one.
 //!
 //! There are [`MAX_BAD_SIGNATURES`], the oldest goes first. As long as there is none, a look costs nothing.
 

@@ -1,8 +1,8 @@
 //! Batches of frames that have come together: the signatures of many are verified in a third of the time that they take one by
 //! one.
 //!
-//! Nothing but time depends on it. Each message is taken in turn as if it had come alone, and a verdict that stands ready is
-//! used where one is asked for.
+//! Only time depends on it. Each message is taken in turn as if it had come alone, and a verdict that is known already is
+//! used where one is needed.
 
 use std::vec::IntoIter;
 
@@ -24,13 +24,13 @@ pub struct Parsed<'a> {
 }
 
 impl<'a> Parsed<'a> {
-    /// Looks at a frame.
+    /// Parses a frame.
     pub fn new(frame: &'a [u8]) -> Self {
         Self { view: View::parse(frame), verdict: None }
     }
 }
 
-/// The next frames of a link, in their order, as far as something is known of them.
+/// The next frames of a link, in their order, as far as they have been parsed.
 #[derive(Debug, Default)]
 pub struct Batch<'a>(IntoIter<Parsed<'a>>);
 
@@ -43,7 +43,7 @@ impl<'a> Batch<'a> {
         self.0.next().unwrap_or_else(|| Parsed::new(frame))
     }
 
-    /// Whether nothing is known of the next.
+    /// Whether the next frame has not been parsed.
     pub fn is_empty(&self) -> bool {
         self.0.len() == 0
     }

@@ -1,8 +1,8 @@
 //! The core of gossip: which messages are admitted, and what becomes of them.
 //!
-//! [`Gossip::admit`] decides about a message, whoever brought it: it is new, a copy, or refused, and why. It only decides; to relay,
-//! keep and show it are steps of its owner. To take the message's id and number belongs to it. A message is looked at before its
-//! id is taken as seen, and before it is passed on: what is not its author's goes no further than this node.
+//! [`Gossip::admit`] decides about a message, whichever neighbour brought it: it is new, a copy, or refused, and why. It takes
+//! the message's id and sequence number, and does nothing else: passing on, keeping and showing are steps of its owner. A message
+//! is verified before its id is taken as seen, and before it is passed on: a forgery goes no further than this node.
 //!
 //! | message | verdict |
 //! |---|---|
@@ -58,29 +58,29 @@ pub struct Copy<'m> {
     pub left: u8,
     /// See `left`.
     pub ttl0: u8,
-    /// Whether a verdict on its author is wanted even if it has been seen: only now it is its author who brings it.
+    /// Whether its author is to be verified even if it is a copy: because this time its author brings it.
     pub wants_author: bool,
 }
 
 /// The party that brings a copy, as far as a verdict depends on it.
 pub trait Bringer {
-    /// Whether it has brought so many wrong signatures that none from there is looked at any more.
+    /// Whether it has brought so many wrong signatures that none from there is verified any more.
     fn is_signature_budget_spent(&self) -> bool;
 
     /// Whether it may bring another message that is not signed and not its own.
     fn may_pass_unsigned(&mut self) -> bool;
 }
 
-/// The way on of a message that is not refused.
+/// The further way of a message that is not refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Way {
     /// Its number among those seen.
     pub number: u64,
-    /// Forwards that it has left, and those that it started with: what is signed counts, so that nobody can make it live longer.
+    /// Forwards that it has left, and those that it started with: the signed value counts, so that nobody can make it live longer.
     pub left: u8,
     /// See `left`.
     pub ttl0: u8,
-    /// Its number among its author's, if its signature is right.
+    /// Its sequence number, if its signature is right.
     pub seq: Option<Place>,
 }
 
@@ -128,7 +128,7 @@ pub enum Admission {
 }
 
 impl Gossip {
-    /// Nothing has been seen; `replay` is what earlier runs remember of authors.
+    /// Nothing has been seen; `replay` has the sequence numbers that earlier runs have seen.
     pub fn new(id: Rc<str>, rate: Option<Rate>, replay: Replay, roots: &Roots) -> Self {
         let mut chance = roots.chance("gossip");
         Self {
@@ -145,8 +145,8 @@ impl Gossip {
         }
     }
 
-    /// Decides about a copy. `verdict` is what is known of its signature beforehand. It has been looked at that its author is not
-    /// blocked.
+    /// Decides about a copy. `verdict` is that on its signature, if it is known already. The caller has checked that its author
+    /// is not blocked.
     pub fn admit(
         &mut self,
         now: Now,
@@ -179,8 +179,8 @@ impl Gossip {
         }
     }
 
-    /// Decides about a copy of what has been admitted. Its author is only looked at where that counts: a copy need not be what
-    /// it seems to be a copy of.
+    /// Decides about a copy of a message that has been admitted. Its author is verified only where that matters: it need not be
+    /// the copy that it seems to be.
     fn admit_copy(&mut self, copy: &Copy<'_>, known: Known, bringer: &mut impl Bringer) -> Admission {
         let is_again = |left: u8| known.best_ttl < TTL_NEAR_END && left > known.best_ttl && left > 1;
         let mut way = Way::new(copy, known.number, None);
@@ -235,7 +235,7 @@ impl Gossip {
         self.bad.contains(signed, signature)
     }
 
-    /// Remembers a wrong signature. Whatever else may be wrong with a message is seen at once.
+    /// Remembers a wrong signature. All other faults of a message are cheap to find again.
     fn remember_bad(&mut self, view: &View<'_>, why: Bad) {
         if let (Bad::Signature, Ok(claim)) = (why, Claim::new(view)) {
             let (signed, signature) = claim.bytes();
@@ -255,8 +255,8 @@ impl Gossip {
         self.bad.insert(signed, signature)
     }
 
-    /// Whether a signed message's number has not been taken. Nobody but this node signs with its key, so what it has said itself,
-    /// and remembers no more, is a recording as well.
+    /// Whether a signed message's sequence number has not been taken. Only this node signs with its key, so a message of its own
+    /// that it no longer remembers is a recording as well.
     fn is_new_place(&self, from: &str, signed: &Signed) -> bool {
         *from != *self.id && self.replay.is_new(from, signed.place)
     }
@@ -284,7 +284,7 @@ impl Gossip {
         self.seen.insert(id, Some(&self.id), MAX_TTL)
     }
 
-    /// Begins the record of a message of our own: it came from nowhere, so that a copy that comes is an echo.
+    /// Begins the record of a message of our own. It has no copies yet: any that comes is an echo.
     pub fn begin_own_trace(&mut self, now: Now, number: u64, stamp: u64) {
         let id = self.id.clone();
         self.traces.begin(number, &id, 0, now.mono, stamp).copies = 0;
@@ -365,7 +365,7 @@ impl Gossip {
         (self.seen, self.traces) = (Seen::new([1; 16]), Traces::default());
     }
 
-    /// What has been counted.
+    /// The counts so far.
     pub const fn counters(&self) -> &Counters {
         &self.counters
     }

@@ -1,12 +1,12 @@
 //! Gossip, pure: which messages are new, and what became of each.
 //!
-//! - [`core`]: decides about each message, whoever brought it; it owns the parts below
+//! - [`core`]: decides about each message, whichever neighbour brought it; it owns the parts below
 //! - [`batch`]: frames that come together are looked at together
 //! - [`seen`]: message ids, so that each message is taken once
-//! - [`replay`]: numbers of signed messages, so that a recorded one is refused for ever
-//! - [`numbers`]: the numbers of our own signed messages
+//! - [`replay`]: sequence numbers of signed messages, so that a recorded one is refused for ever
+//! - [`numbers`]: the sequence numbers of our own messages
 //! - [`bad`]: signatures that are known to be wrong
-//! - [`trace`]: what became of a message here
+//! - [`trace`]: the way of each message through this node
 
 pub mod bad;
 pub mod batch;

@@ -1,4 +1,4 @@
-//! The numbers of our own signed messages: no two of them may ever have the same, in this run or any other.
+//! The sequence numbers of our own signed messages: no two of them may ever have the same, in this run or any other.
 //!
 //! A number is an epoch and a counter, from 1. A node whose key is new at each start takes the time of the start as its epoch. One
 //! that keeps its key keeps its epoch, too, and sets counters aside in the state folder before it uses them, a block at a time:
@@ -10,8 +10,8 @@ use crate::wire::signed::Place;
 
 /// Counters that are set aside at once: at full speed some seconds' worth. Those that are left when a node is killed are skipped.
 const BLOCK: u64 = 1 << 16;
-/// How much higher than it must be an epoch may begin that can't be kept, in milliseconds: a quarter of an hour, a guess. The run
-/// after it knows nothing of it, and can't tell by a clock that has gone back: chance keeps the two apart.
+/// How far above the least possible an epoch that can't be kept may begin, in milliseconds: a quarter of an hour, a guess. The next
+/// run knows nothing of that epoch, and its clock may have gone back: chance keeps the two apart.
 const EPOCH_SPREAD: u64 = 1 << 20;
 
 /// The numbers taken and set aside.
@@ -27,13 +27,13 @@ pub struct Numbers {
     asked: Option<(u64, u64)>,
     /// The epoch is one that could not be saved yet: it is used all the same.
     in_memory: bool,
-    /// That is still to be told.
+    /// A warning of that is still due.
     untold: bool,
     secrets: Chance,
 }
 
 impl Numbers {
-    /// Those after an earlier run's, of which there is a row, or of a new epoch.
+    /// Goes on after the numbers of an earlier run, if it left a row, or begins a new epoch.
     pub fn new(row: Option<&[u8]>, are_kept: bool, epoch: u64, secrets: Chance) -> Self {
         let last = row.and_then(read).unwrap_or(Place { epoch, n: 0 });
         Self { last, are_kept, safe_to: last.n, asked: None, in_memory: false, untold: false, secrets }
@@ -52,7 +52,7 @@ impl Numbers {
         self.last
     }
 
-    /// Whether a command may take a number: not while counters are being set aside, and there are no others. `has_failed` tells
+    /// Whether a command may take a number: not while counters are still to be set aside and no others are left. `has_failed` tells
     /// of a change whether it could not be saved so far.
     pub fn has_some(&self, has_failed: impl FnOnce(u64) -> bool) -> bool {
         let failed = || self.asked.is_some_and(|(change, _)| has_failed(change));
@@ -73,7 +73,7 @@ impl Numbers {
         Some((change, to))
     }
 
-    /// The last of the counters that are to be set aside, since half of them are used; its row is [`row`].
+    /// The last of the counters that are to be set aside, since half of them are used; its row is [`row`](Self::row).
     pub fn wants(&self) -> Option<u64> {
         let wants = self.asked.is_none() && self.last.n.saturating_add(BLOCK / 2) >= self.safe_to;
         wants.then(|| self.last.n.saturating_add(BLOCK))

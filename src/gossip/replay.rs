@@ -12,8 +12,8 @@
 //!   has counted begins a higher one, and what it said before stays refused.
 //! - An epoch has at most [`MAX_INTERVALS`]. When there would be more, the gap between the lowest two counts as seen: what was
 //!   lost long ago can't come late any more.
-//! - Authors are at most [`MAX_AUTHORS`], with [`MAX_ALL_INTERVALS`] between them. Whoever was heard least lately is forgotten
-//!   for a new one: a message of theirs that was recorded could then be shown a second time, once its id is forgotten, too.
+//! - Authors are at most [`MAX_AUTHORS`], with [`MAX_ALL_INTERVALS`] in all. The author that has been silent for longest is
+//!   forgotten for a new one: a recording of its messages could then be shown a second time, once their ids are forgotten, too.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -23,7 +23,7 @@ use crate::base::{Bucket, Rate};
 use crate::wire::limits::{MAX_ALL_INTERVALS, MAX_AUTHORS, MAX_EPOCHS, MAX_INTERVALS};
 use crate::wire::signed::Place;
 
-/// What has been seen of all authors.
+/// The sequence numbers that have been seen, of all authors.
 #[derive(Debug, Default)]
 pub struct Replay {
     authors: BTreeMap<Rc<str>, Author>,
@@ -36,13 +36,13 @@ pub struct Replay {
 #[derive(Debug)]
 struct Author {
     window: Window,
-    /// What it has used of its rate.
+    /// The part of its rate that it has used.
     said: Bucket,
     used: u64,
 }
 
 impl Replay {
-    /// Takes a message's place. False if it has been taken before, or is so old that it can't be told.
+    /// Takes a message's sequence number. False if it has been taken before, or is so old that it can't be told.
     pub fn take(&mut self, author: &str, place: Place) -> bool {
         let Some((name, known)) = self.authors.get_key_value(author).map(|(name, it)| (name.clone(), it.used)) else {
             let mut window = Window::default();
@@ -63,7 +63,7 @@ impl Replay {
         taken
     }
 
-    /// Whether a message's place could be taken.
+    /// Whether a message's sequence number is new.
     pub fn is_new(&self, author: &str, place: Place) -> bool {
         self.authors.get(author).is_none_or(|it| it.window.is_new(place))
     }
@@ -87,12 +87,12 @@ impl Replay {
         }
     }
 
-    /// What has been seen of an author.
+    /// The sequence numbers of an author that have been seen.
     pub fn window(&self, author: &str) -> Option<&Window> {
         self.authors.get(author).map(|it| &it.window)
     }
 
-    /// Forgets an author if there is too much, and says whom. To be called until there is none.
+    /// Forgets an author if there are too many, and gives its id. To be called until there is none.
     pub fn forget_one(&mut self) -> Option<Rc<str>> {
         if self.authors.len() <= MAX_AUTHORS && self.intervals <= MAX_ALL_INTERVALS {
             return None;
@@ -117,12 +117,13 @@ impl Replay {
     }
 }
 
-/// What has been seen of one author: its epochs, lowest first, each with intervals (both ends in), lowest first.
+/// The sequence numbers of one author that have been seen: its epochs, lowest first, each with intervals (both ends in),
+/// lowest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Window(Vec<(u64, Vec<(u64, u64)>)>);
 
 impl Window {
-    /// Whether a place has not been taken before, and is not of too low an epoch.
+    /// Whether a sequence number has not been taken before, and is not of too low an epoch.
     pub fn is_new(&self, Place { epoch, n }: Place) -> bool {
         match self.0.binary_search_by_key(&epoch, |it| it.0) {
             Ok(at) => {
@@ -132,7 +133,7 @@ impl Window {
         }
     }
 
-    /// Takes a place. False if it is not new.
+    /// Takes a sequence number. False if it is not new.
     pub fn take(&mut self, place: Place) -> bool {
         self.take_within(place, MAX_INTERVALS)
     }

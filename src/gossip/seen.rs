@@ -26,7 +26,7 @@
 use crate::wire::keyed_hash::KeyedHash;
 use crate::wire::limits::MAX_SEEN;
 
-/// What is known of a message.
+/// The record of a message that has been seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Known {
     /// Its number in the order of coming, from 0, over the node's life.
@@ -76,7 +76,7 @@ impl Seen {
         Ok(number)
     }
 
-    /// What is known of a message.
+    /// The record of a message that has been seen.
     pub fn get(&self, id: &str, author: Option<&str>) -> Option<Known> {
         self.find(self.hash(id, author)).map(|at| self.known(at))
     }
@@ -117,7 +117,7 @@ impl Seen {
         (number % self.capacity as u64) as usize
     }
 
-    /// What is known of the message at a place of the ring.
+    /// The record of the message at a place of the ring.
     fn known(&self, at: usize) -> Known {
         let capacity = self.capacity as u64;
         // The last number of those that fall on this place.
@@ -319,7 +319,7 @@ impl Index {
     }
 }
 
-/// What stands in the index for a place of the ring.
+/// The slot of the index for a place of the ring.
 fn slot(hash: u64, at: usize) -> u32 {
     tag(hash) << PLACE_BITS | (at as u32 + 1)
 }

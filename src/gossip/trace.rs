@@ -1,4 +1,5 @@
-//! What became of a message here, for the command `trace`: the newest few thousand, in a ring that reuses its memory.
+//! Records of messages and their ways through this node, for the command `trace`: the newest few thousand, in a ring that
+//! reuses its memory.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -22,7 +23,7 @@ pub struct Trace {
     pub at: Instant,
     /// The same in milliseconds since 1970.
     pub received_at: u64,
-    /// Whom it was handed to, when, and whether they confirmed it.
+    /// The neighbours that it was handed to, when, and whether each confirmed it.
     pub links: Vec<(Rc<str>, Instant, bool)>,
     /// Why it was not shown, or went no further.
     pub dropped: Option<DropCause>,

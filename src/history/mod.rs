@@ -1,4 +1,4 @@
-//! What is kept: messages by room and position, and signed ones by author, epoch and number.
+//! Messages that are kept: by room and position, and signed ones by author, epoch and number.
 //!
 //! - [`rooms`]: the messages, a list a room, bounded in messages a room, in bytes and in rooms
 //! - [`index`]: which numbers of an author are kept
@@ -8,8 +8,8 @@
 //! than a copy, and what can be decrypted depends on the keys of the moment of asking. Nothing here looks into a frame: what a message
 //! is found by, its [`Label`], is given with it.
 //!
-//! What is in memory answers at once. What a room has on disk as well, if anything (see [`History::set_on_disk`]), is older, and
-//! has to be loaded.
+//! Messages in memory answer a query at once. Those that a room has on disk as well, if any (see [`History::set_on_disk`]),
+//! are older, and have to be loaded.
 
 use std::ops::RangeInclusive;
 
@@ -27,7 +27,7 @@ pub use page::{Answer, From, Load, Missing, Page, Query, Wanted};
 use rooms::{Entry, Rooms};
 pub use rooms::{Gone, Kept, Range};
 
-/// What a message is found by.
+/// The keys that a message is found by.
 #[derive(Debug, Clone, Copy)]
 pub struct Label<'a> {
     /// Its author.
@@ -71,7 +71,7 @@ impl History {
     /// A page of a room. One that is not known is empty.
     ///
     /// # Errors
-    /// What follows the position is no longer kept, or there is no message of that id.
+    /// The messages after the position are no longer kept, or there is no message of that id.
     pub fn query(&self, query: Query) -> Result<Answer<'_>, Missing> {
         let room = self.rooms.get(&query.room);
         match &query.from {
@@ -91,7 +91,7 @@ impl History {
         }
     }
 
-    /// Goes on with a question, once what was wanted has been loaded.
+    /// Goes on with a query, once the messages that it needed have been loaded.
     ///
     /// # Errors
     /// As [`query`](Self::query); what follows may have been dropped in the meantime.
@@ -119,7 +119,7 @@ impl History {
         }
     }
 
-    /// What follows a position, and has not been loaded.
+    /// The messages after a position, without those that have been loaded.
     fn forwards(&self, query: Query, pos: u64, loaded: Vec<Kept>) -> Result<Answer<'_>, Missing> {
         let Some(room) = self.rooms.get(&query.room) else {
             return Ok(Answer::Ready(Page { forwards: true, loaded, kept: Vec::new(), more: false }));
@@ -137,7 +137,7 @@ impl History {
         Ok(Answer::Ready(Page { forwards: true, loaded, kept, more: more || on_disk.is_some() }))
     }
 
-    /// What is before a position, or the newest.
+    /// The messages before a position, or the newest.
     fn backwards(&self, query: Query) -> Answer<'_> {
         let pos = if let From::Range(Range::Before(pos)) = query.from { pos } else { u64::MAX };
         let Some(room) = self.rooms.get(&query.room) else {

@@ -1,4 +1,4 @@
-//! What is asked of history, and its answer: a page, or what must be loaded first.
+//! Queries to history, and their answers: a page, or a load that must be done first.
 //!
 //! ```text
 //! Query ─▶ Ready(Page)
@@ -10,7 +10,7 @@
 
 use super::rooms::{Gone, Kept, Range};
 
-/// A question.
+/// A query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {
     /// The room.
@@ -59,13 +59,13 @@ impl Page<'_> {
     }
 }
 
-/// What must be loaded before a question can be answered.
+/// A load that must be done before a query can be answered.
 #[derive(Debug, Clone)]
 pub struct Load {
     pub(super) query: Query,
-    /// What the page has so far, oldest first.
+    /// The messages that the page has so far, oldest first.
     pub(super) loaded: Vec<Kept>,
-    /// What is wanted now.
+    /// The messages that are wanted now.
     pub wanted: Wanted,
 }
 
@@ -107,7 +107,7 @@ pub enum Wanted {
 /// Why there is no page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
-    /// What follows is no longer kept.
+    /// Messages that follow are no longer kept.
     Gone(Gone),
     /// The room has no message of that id.
     UnknownId,

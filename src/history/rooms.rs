@@ -83,7 +83,7 @@ pub struct Rooms {
 #[derive(Debug, Default)]
 pub struct Room {
     entries: VecDeque<Entry>,
-    /// The newest position that has been dropped from here and can't be loaded, to tell who asks for it.
+    /// The newest position that has been dropped and can't be loaded, so that a query for it can be told so.
     gone_to: u64,
     /// The positions that can be loaded.
     on_disk: Option<(u64, u64)>,
@@ -100,7 +100,7 @@ pub enum Range {
     Before(u64),
 }
 
-/// What follows a position is no longer kept; the oldest that is has this position.
+/// Messages after a position are no longer kept; the oldest that is kept has this position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gone {
     /// The oldest position that is kept in the room; none if the room is empty.

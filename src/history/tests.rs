@@ -33,7 +33,7 @@ fn positions(page: &Page<'_>) -> Vec<u64> {
     page.iter().map(|it| it.pos).collect()
 }
 
-/// What is in memory, and whether there is more.
+/// The page that is in memory, and whether there is more.
 fn ready(history: &History, query: Query) -> Result<(Vec<u64>, bool), Missing> {
     match history.query(query)? {
         Answer::Ready(page) => Ok((positions(&page), page.more)),
@@ -147,7 +147,7 @@ fn a_number_that_is_taken_again_is_the_later_message() {
 }
 
 proptest! {
-    /// What is in the index is what is kept.
+    /// The index has exactly the messages that are kept.
     #[test]
     fn the_index_knows_what_is_kept(
         what in prop::collection::vec((0_u8..4, 0_u8..3, 0_u64..3, 0_u64..50, 0_usize..300), 1..300),
@@ -206,7 +206,7 @@ impl Disk {
     }
 }
 
-/// What is asked for, with its loads; and how many there were. `more` messages are kept before each of them is done.
+/// The page asked for, after its loads, and the number of loads. `more` messages are kept before each load is done.
 fn ask(history: &mut History, disk: &mut Disk, query: Query, more: usize) -> Result<(Vec<u64>, bool, usize), Missing> {
     let (mut load, mut loads) = (None::<Load>, 0);
     loop {
@@ -281,7 +281,7 @@ fn what_was_dropped_before_it_was_on_disk_is_gone() {
 }
 
 proptest! {
-    /// Whatever comes and goes while it is loaded: a page has no gap, and is as long as it can be.
+    /// A page has no gap and is as long as it can be, whatever comes and goes while it is loaded.
     #[test]
     fn pages_have_no_gap(
         kept in 1_usize..60,

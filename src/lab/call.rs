@@ -23,14 +23,14 @@ use crate::wire::datagram::sealed::{self, Key};
 use crate::wire::datagram::{Datagram, Inside, Original, Sealer, cut};
 use crate::wire::limits::VOICE_SIGN_OF_LIFE;
 
-/// What a call is like.
+/// The settings of a call.
 #[derive(Debug, Clone)]
 pub struct Setup {
     /// The line, in both directions.
     pub line: Settings,
     /// [`Codec::Pcm`]: the talker is an original.
     pub codec: Codec,
-    /// What is repeated; `None`: as the listener's reports ask.
+    /// The frames that are repeated; `None`: as the listener's reports ask.
     pub repeats: Option<Redundancy>,
     /// By how many millionths the listener's sound card asks faster than its own clock runs.
     pub card_ppm: f64,
@@ -53,7 +53,7 @@ impl Default for Setup {
     }
 }
 
-/// What was heard, from the end of the warm-up on.
+/// The sound that was heard, from the end of the warm-up on.
 #[derive(Debug, Clone)]
 pub struct Heard {
     /// As long as what was said, and laid over it.
@@ -66,11 +66,11 @@ pub struct Heard {
     pub packets: u64,
     /// See [`packets`](Self::packets).
     pub bytes: u64,
-    /// What the listener counted.
+    /// The listener's counts.
     pub figures: Figures,
     /// Each frame that was heard.
     pub frames: Vec<HeardFrame>,
-    /// What was repeated from when on, in seconds.
+    /// The repeats, and from when on each was used, in seconds.
     pub repeated: Vec<(f64, Redundancy)>,
 }
 
@@ -123,7 +123,7 @@ const LISTENER: [u8; sealed::KEY] = [8; sealed::KEY];
 /// The first sequence number of level 1: any.
 const FIRST_SEQUENCE: u64 = 1000;
 
-/// What arrives, the earliest first: when, in the order of sending, where, and what.
+/// An arrival, the earliest first: its time, its number in the order of sending, its destination, and its bytes.
 type Arrival = Reverse<(Duration, u64, To, Vec<u8>)>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -228,7 +228,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// What the microphone hears: before the first frame that counts, what was said runs in a circle; after the last
+    /// The microphone's next frame: before the first frame that counts, the recording runs in a circle; after the last
     /// there is silence.
     fn captured(&self, n: u64) -> Frame {
         let at = (n as i64 - self.warmup as i64) * FRAME as i64;
@@ -309,7 +309,7 @@ impl<'a> Call<'a> {
         self.phase + self.setup.line.receivers(chunk)
     }
 
-    /// What the listener's clock says at a moment.
+    /// The listener's clock at a moment.
     fn listeners(&self, at: Duration) -> Instant {
         self.start + at.mul_f64(1.0 + self.setup.line.drift_ppm / 1e6)
     }
@@ -392,7 +392,7 @@ impl<'a> Call<'a> {
         heard
     }
 
-    /// What lies between saying and hearing in any case: the frame itself, the line, and what the codec looks ahead.
+    /// The delay between saying and hearing in any case: the frame itself, the line, and the codec's look-ahead.
     fn least_ms(&self) -> f64 {
         let codec = if self.setup.codec == Codec::Opus { OPUS_MS } else { 0.0 };
         (FRAME_TIME + self.setup.line.delay).as_secs_f64() * 1000.0 + codec

@@ -1,4 +1,4 @@
-//! The subcommand `voice-lab`: one talker and one listener over a virtual line, for who compares settings.
+//! The subcommand `voice-lab`: one talker and one listener over a virtual line, to compare settings.
 //!
 //! A WAV file of any kind is said, the line does its worst, and what is heard is written as 16 kHz mono: as long as what
 //! was said, and laid over it. How far it had to be moved for that is found by comparing the two (the median delay of what
@@ -50,7 +50,7 @@ fn is_one_file(a: &str, b: &str) -> bool {
     matches!((std::fs::canonicalize(a), std::fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
 }
 
-/// What is told of a call.
+/// The report on a call.
 #[derive(Debug, Serialize)]
 struct Summary {
     seconds: f64,
@@ -67,7 +67,7 @@ struct Summary {
     frames: usize,
     concealed: u64,
     jitter_ms: f64,
-    /// What jitter buffer and jitter add to what the line takes at least.
+    /// The delay that jitter buffer and jitter add to the least delay of the line.
     delay_ms: Spread,
     /// Of that, what the jitter buffer adds.
     waited_ms: Spread,

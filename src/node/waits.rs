@@ -32,7 +32,16 @@ pub enum What {
     /// Events.
     Wait(Wait),
     /// A page of history, part of which is being loaded.
-    History { job: JobId, load: Option<Load>, rows: Option<Vec<Kept>> },
+    History { job: JobId, loading: Loading },
+}
+
+/// A page of history on its way.
+#[derive(Debug)]
+pub enum Loading {
+    /// Messages are being loaded for it.
+    Wanted(Load),
+    /// They are there.
+    Loaded(Load, Vec<Kept>),
 }
 
 /// A `voice_join` under way.

@@ -1,4 +1,4 @@
-//! Authors that are no nodes here, and sign what they say: whoever passes it on.
+//! Authors that are not nodes of the network, and whose signed messages a test hands to any peer.
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};

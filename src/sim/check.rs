@@ -1,4 +1,4 @@
-//! What must be true of every network, whatever happened in it.
+//! Invariants that must be true of every network, whatever happened in it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -125,7 +125,7 @@ impl Net {
     }
 }
 
-/// What a message that is shown is known by: its id is its author's own, if that can be proved.
+/// The key of a message that is shown: its id, and if its author is proved, the author too.
 fn key_of(message: &Value) -> u64 {
     let mut hasher = DefaultHasher::new();
     let author = if message["verified"] == true { message["from"].as_str() } else { None };

@@ -4,7 +4,7 @@
 //! cut, nodes can stop reading. Everything that is left to chance comes from one seed, so that a run which fails can be
 //! run again. [`Net::check`] holds the invariants that must be true of any network after any run.
 //!
-//! What happened is on record: lines, messages that crossed links, datagrams, sound. Of each only the newest are kept
+//! A record is kept of lines, messages that crossed links, datagrams and sound. Of each only the newest are kept
 //! ([`Net::limit_records`]), so that a long run takes no more memory than a short one; what is to be forgotten is checked before.
 
 use std::cmp::Reverse;
@@ -56,7 +56,7 @@ pub struct Net {
     order: u64,
     start: Instant,
     now: Duration,
-    /// What everybody's wall clock said at the start, in milliseconds since 1970.
+    /// The time of all wall clocks at the start, in milliseconds since 1970.
     wall: u64,
     chance: ChaCha12Rng,
     next_link: u64,
@@ -65,7 +65,7 @@ pub struct Net {
     apart: BTreeSet<(At, At)>,
     /// Messages that crossed a link.
     crossings: Newest<Crossing>,
-    /// Datagrams that were sent anywhere: from whom, where to, what.
+    /// The newest datagrams that were sent: sender, destination, bytes.
     datagrams: Newest<(At, SocketAddr, Vec<u8>)>,
     /// How many of each kind of records are kept.
     most_records: usize,
@@ -75,16 +75,16 @@ pub struct Net {
     wrong: Option<String>,
     /// Of a thousand datagrams, how many are lost.
     lossy: usize,
-    /// Those who are no nodes.
+    /// Peers that are not nodes.
     peers: Vec<peer::Raw>,
 }
 
 /// A message that crossed a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Crossing {
-    /// Who sent it on.
+    /// The node that sent it on.
     pub from: At,
-    /// Who got it.
+    /// The node that received it.
     pub to: At,
     /// Its id.
     pub id: String,
@@ -106,7 +106,7 @@ struct Member {
     lines: Newest<Value>,
     /// Messages among the lines that are forgotten.
     shown: Newest<u64>,
-    /// What it has played.
+    /// The sound that it has played.
     played: Newest<Chunk>,
     next_line: u64,
     exit: Option<u8>,
@@ -129,7 +129,7 @@ struct Wire {
     /// When the last bytes sent will be there: nothing sent later comes earlier.
     busy_until: Duration,
     /// Reads frames out of what is sent, for the record.
-    /// What has come and is not read yet.
+    /// Input that has come and is not read yet.
     inbox: VecDeque<Incoming>,
     /// It will be looked at again.
     retries: bool,
@@ -350,7 +350,7 @@ impl Net {
         &mut self.nodes[at.0].node
     }
 
-    /// What a node has printed: the newest lines.
+    /// The newest lines that a node has printed.
     pub fn lines(&self, at: At) -> &[Value] {
         &self.nodes[at.0].lines
     }

@@ -16,7 +16,7 @@ use crate::wire::noise::MAGIC;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(usize);
 
-/// What a peer has got.
+/// A peer: its address, its links, and the frames and datagrams that it has received.
 #[derive(Debug)]
 pub(super) struct Raw {
     addr: SocketAddr,

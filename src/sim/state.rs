@@ -25,13 +25,13 @@ impl Net {
         self.perform(at);
     }
 
-    /// Whether a node's state can be saved. What can't be is tried again when it can.
+    /// Sets whether a node's state can be saved. Changes that can't be are tried again when they can.
     pub fn saves(&mut self, at: At, saves: bool) {
         self.nodes[at.0].saves = saves;
         self.save(at);
     }
 
-    /// What a node has saved; nothing if it has no state.
+    /// The rows that a node has saved; `None` if it has no state.
     pub fn state(&self, at: At) -> Option<&State> {
         self.nodes[at.0].config.state.as_ref()
     }

@@ -8,7 +8,7 @@ use crate::node::{Bytes, Input};
 use crate::voice::Frame;
 
 impl Net {
-    /// Sends a datagram on its way, if there is anybody, and it is not lost. They may overtake each other.
+    /// Sends a datagram on its way, if somebody is at its destination and it is not lost. Datagrams may overtake each other.
     pub(super) fn throw(&mut self, from: At, to: SocketAddr, bytes: &Bytes) {
         let bytes = self.bytes_of(from, bytes);
         drop(self.datagrams.push((from, to, bytes.clone())));
@@ -23,7 +23,7 @@ impl Net {
         self.schedule(delay, there, What::Datagram(addr_of(from), bytes));
     }
 
-    /// Loses datagrams: so many of a thousand.
+    /// Makes the network lose so many of a thousand datagrams.
     pub fn lose(&mut self, of_thousand: usize) {
         self.lossy = of_thousand;
     }
@@ -33,7 +33,7 @@ impl Net {
         self.schedule(Duration::ZERO, to, What::Datagram(from, bytes));
     }
 
-    /// Datagrams that were sent, the newest: from whom, where to, what.
+    /// The newest datagrams that were sent: sender, destination, bytes.
     pub fn datagrams(&self) -> &[(At, SocketAddr, Vec<u8>)] {
         &self.datagrams
     }
@@ -48,7 +48,7 @@ impl Net {
         self.handle(at, Input::PlaybackDue);
     }
 
-    /// What a node has played so far: the newest.
+    /// The newest samples that a node has played.
     pub fn played(&self, at: At) -> &[i16] {
         self.nodes[at.0].played.as_flattened()
     }

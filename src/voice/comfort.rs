@@ -1,9 +1,9 @@
-//! What is heard in a pause: noise such as the talkspurt ended in.
+//! Comfort noise for a pause: noise such as the talkspurt ended in.
 //!
 //! In silence nothing is sent. Were nothing heard either, a voice before a noisy background would seem to be cut off at each
 //! pause. The decoder of Opus knows that noise from the last frames, which are no speech, and makes more of it when
-//! asked for frames that are lost (its comfort noise). After a while it fades: nobody misses it by then, and who has
-//! muted is not to be heard for ever.
+//! asked for frames that are lost (its comfort noise). After a while it fades: nobody misses it by then, and a member
+//! that has muted is not to be heard for ever.
 
 use super::Frame;
 use super::codec::Decoder;
@@ -13,7 +13,7 @@ use super::made::Made;
 const SAMPLES: usize = 80_000;
 /// The last of them fade: 2 s.
 const FADING: usize = 32_000;
-/// The same for who has muted: 0.1 s.
+/// The same for a member that has muted: 0.1 s.
 const FADING_FAST: usize = 1_600;
 
 /// Makes the noise of a pause.

@@ -1,4 +1,4 @@
-//! What came out beside what went in: delay, level, gaps, likeness.
+//! A comparison of the sound that came out with the sound that went in: delay, level, gaps, likeness.
 //!
 //! The two are laid over each other roughly, by their loudness over time; then each piece of speech of 0.2 s is looked for in
 //! what came out around that place, by correlation. So a delay that changes is seen, and stretching does no harm. What is
@@ -22,7 +22,7 @@ const HUM_POLE: f32 = 0.96;
 const ROUGH_SECONDS: usize = 60;
 /// A chunk so much below the loudest, in dB, is not counted as speech.
 const SPEECH_BELOW: f64 = 35.0;
-/// What is below this level is never speech, in dB below full scale.
+/// Sound below this level is never speech, in dB below full scale.
 const SPEECH_LEAST: f64 = -55.0;
 /// The share of a piece's chunks that are speech in a piece of speech.
 const SPEECH_SHARE: f64 = 0.6;
@@ -62,7 +62,7 @@ pub struct Gap {
     pub ms: f64,
 }
 
-/// What came out beside what went in.
+/// The result of a comparison.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Comparison {
     /// The pieces of speech, in their order.
@@ -90,7 +90,7 @@ impl Comparison {
         delays.get(at).copied().unwrap_or(f64::NAN)
     }
 
-    /// How like all pieces are, in the mean: 0 to 1.
+    /// The mean likeness of all pieces: 0 to 1.
     pub fn likeness(&self) -> f64 {
         self.pieces.iter().map(|piece| piece.likeness).sum::<f64>() / self.pieces.len().max(1) as f64
     }
@@ -159,7 +159,7 @@ fn measure(said: &[i16], heard: &[i16], near: Option<isize>) -> Option<Compariso
     Some(comparison)
 }
 
-/// What is above 100 Hz or so, by a filter of one pole: a codec need not keep a hum or a constant, and neither is speech.
+/// The part above 100 Hz or so, by a filter of one pole: a codec need not keep a hum or a constant, and neither is speech.
 fn without_hum(samples: &[i16]) -> Vec<i16> {
     let (mut before, mut out) = (0.0, 0.0);
     let filtered = samples.iter().map(|sample| {

@@ -1,4 +1,4 @@
-//! What fills a gap in PCM: the last pitch period again and again, in the manner of ITU-T G.711 appendix I, at 16 kHz.
+//! Concealment of gaps in PCM: the last pitch period again and again, in the manner of ITU-T G.711 appendix I, at 16 kHz.
 //!
 //! The voice's period is found by autocorrelation of what was played last. The longer the gap, the more periods take turns,
 //! since one alone would buzz. From 10 ms on it fades, and is silent after 60 ms. What comes after the gap is faded in over
@@ -14,7 +14,7 @@ const LAGS: std::ops::RangeInclusive<usize> = 40..=240;
 const WINDOW: usize = 320;
 /// Below this likeness of two periods it is no voice, and a longer piece is repeated, so that noise does not hum. A guess.
 const VOICED: f32 = 0.5;
-/// What is repeated then, in samples: 15 ms.
+/// The length that is repeated then, in samples: 15 ms.
 const UNVOICED_LAG: usize = 240;
 /// Samples at full level: 10 ms, as in G.711 appendix I.
 const FULL: usize = 160;
@@ -41,7 +41,7 @@ impl Concealer {
         Self { history: [0; HISTORY], piece: Vec::with_capacity(HISTORY), period: 1, at: 0, made: 0 }
     }
 
-    /// What is played, made up or not.
+    /// Takes note of samples that are played, made up or not.
     pub fn played(&mut self, samples: &[i16]) {
         let n = samples.len().min(HISTORY);
         self.history.copy_within(n.., 0);

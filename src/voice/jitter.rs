@@ -31,10 +31,10 @@ const STORM: usize = 7;
 const STALL_APART: Duration = Duration::from_millis(300);
 /// Stalls further apart than this have nothing to do with each other.
 const STALL_TOGETHER: Duration = Duration::from_secs(10);
-/// What is always waited for beyond the start of the target's bin: its width, and 1 ms in which clocks may drift apart and
+/// The wait beyond the start of the target's bin: the bin's width, and 1 ms in which clocks may drift apart and
 /// threads wake late. The 1 ms is a guess.
 const MARGIN: i64 = BIN + 1_000;
-/// What a frame that was missing when it was wanted adds to the margin.
+/// The addition to the margin for a frame that was missing when it was wanted, in µs.
 const MISSED: i64 = 3_000;
 /// The most that it adds in all.
 const MAX_MISSED: i64 = 30_000;

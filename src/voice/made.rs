@@ -1,4 +1,4 @@
-//! What a decoder makes up for frames that are not there: it makes whole frames, and they are played piece by piece.
+//! Frames that a decoder makes up for missing ones: it makes whole frames, and they are played piece by piece.
 
 use super::codec::Decoder;
 use super::stretch::fade;

@@ -59,7 +59,7 @@ pub enum Codec {
     Opus,
 }
 
-/// What numbers the frames of a stream.
+/// The way in which `Packet::frame` numbers the frames of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
     /// `Packet::frame` is a clock that runs on in silence too, 20 ms a step (level 2).
@@ -68,7 +68,7 @@ pub enum Pace {
     Sequence,
 }
 
-/// What a datagram of voice holds.
+/// The content of a voice datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet<'a> {
     /// Grows by one a packet of this talker.
@@ -98,7 +98,7 @@ pub const MAX_REPEATS: usize = 2;
 /// The longest payload of one frame, in bytes (an Opus frame at 24 kbit/s has about 60; PCM 640).
 pub const MAX_PAYLOAD: usize = 640;
 
-/// What a receiver tells a talker about the line, once a second or so.
+/// A receiver's report to a talker about the line, once a second or so.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Report {
     /// Packets that should have come since the last report.

@@ -32,7 +32,7 @@ pub struct Losses {
     pub pairs: f32,
 }
 
-/// What a packet's number says.
+/// The verdict on a packet's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Number {
     /// It is new; its unwrapped number.

@@ -1,7 +1,7 @@
 //! How many earlier frames each packet repeats.
 //!
 //! The idea is RFC 2198's: a frame that is lost comes again, 40 and perhaps 80 ms later, in another packet. Which costs
-//! rate and, for who loses packets, delay; so a receiver gets no more of it than its reports ask for: at once when it
+//! rate and, where packets are lost, delay; so a receiver gets no more of it than its reports ask for: at once when it
 //! loses, and less again when nothing has been lost for a while.
 
 use std::collections::VecDeque;
@@ -65,7 +65,7 @@ impl Chooser {
         self.reports.push_back(report);
     }
 
-    /// What to use now.
+    /// The redundancy to use now.
     pub fn choice(&self) -> Redundancy {
         let (expected, lost) = self.reports.iter().fold((0, 0), |(expected, lost), report| {
             (expected + u32::from(report.expected), lost + u32::from(report.lost))

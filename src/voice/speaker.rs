@@ -40,7 +40,7 @@ const HYSTERESIS: i64 = 3_000;
 const SINK: i64 = 20;
 /// From how much too much delay on frames are left out: 400 ms.
 const LEAP: i64 = 400_000;
-/// A talker of level 1 of whom nothing came for so long has paused: its timeline begins anew.
+/// A talker of level 1 that has sent nothing for so long has paused: its timeline begins anew.
 const PAUSE_MICROS: u128 = 300_000;
 /// A frame so much later than any is as good as a leap in the numbers: 5 s. A guess.
 const MAX_LATENESS: i64 = 5_000_000;
@@ -49,7 +49,7 @@ const MAX_EARLY: i64 = 1_000_000;
 /// Packets of a talker of level 2 beyond one a frame: signs of life, and some.
 const MAX_EXTRA: i64 = 10;
 
-/// What became of a packet.
+/// The fate of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
     /// It is in the buffer, or told that the talker is silent.
@@ -86,14 +86,14 @@ pub struct Speaker {
     next: i64,
     /// The highest frame that came.
     newest: i64,
-    /// What is before this frame has been played, or given up.
+    /// All frames before this one have been played, or given up.
     floor: i64,
     last_came: Option<Instant>,
     /// The highest number of a packet, and its frame.
     ahead: Option<(i64, i64)>,
     decoder: Option<(Codec, Box<dyn Decoder>)>,
     concealer: Concealer,
-    /// What the decoder has made up.
+    /// Frames that the decoder has made up.
     made: Made,
     /// Whether the decoder itself has filled the gap so far, and so goes on smoothly.
     decoder_fills: bool,
@@ -167,7 +167,7 @@ impl Speaker {
 
     /// A packet came.
     ///
-    /// What of it makes no sense is refused before it can change anything.
+    /// Parts of it that make no sense are refused before they can change anything.
     pub fn receive(&mut self, now: Instant, packet: &Packet<'_>) -> Received {
         let payloads = packet.repeats.iter().flatten().map(|it| it.payload).chain([packet.payload]);
         if payloads.filter(|it| !it.is_empty()).any(|it| !codec::is_frame(packet.codec, it)) {
@@ -561,7 +561,7 @@ impl Speaker {
         self.slots.iter().map(|slot| slot.payload.capacity()).sum::<usize>() + self.pcm.capacity() * 2
     }
 
-    /// What to tell the talker about the line since the last call; `None`: nothing was expected.
+    /// A report to the talker about the line since the last call; `None`: nothing was expected.
     pub fn report(&mut self) -> Option<Report> {
         self.numbers.report()
     }

@@ -14,7 +14,7 @@ const WINDOW: usize = 160;
 /// How alike a piece and the next must be when there is little to make good, and when there is much. Guesses, by the standards
 /// of the field: NetEQ takes 0.9 to shorten, 0.7 when in a hurry.
 const ALIKE: (f32, f32) = (0.8, 0.2);
-/// What is little and what is much: 10 and 60 ms, in µs.
+/// The delays that count as little and as much: 10 and 60 ms, in µs.
 const MUCH: (f32, f32) = (10_000.0, 60_000.0);
 
 /// How alike a piece and the next must be, with so many µs to make good: nothing is spoilt for little, and nothing goes on for
@@ -30,7 +30,7 @@ pub const ANYTHING: f32 = -1.0;
 const RISE: f32 = 1.01;
 /// The least power, in samples squared, that there is: -56 dB below full scale.
 const SILENCE: f32 = 50.0 * 50.0;
-/// What has less than this times the background's power is nothing but background: 6 dB. A guess.
+/// Sound with less than this times the background's power is nothing but background: 6 dB. A guess.
 const OVER: f32 = 4.0;
 
 /// The noise that a voice speaks before, by the least power of late. Where there is nothing else, a piece of it more or less

@@ -1,4 +1,4 @@
-//! What is said here, encoded once for all receivers of Opus.
+//! The talker: this node's speech, encoded once for all receivers of Opus.
 //!
 //! Each frame of a talkspurt is encoded once, whatever the receivers want repeated; a packet is put together from the
 //! frames that are kept for a while. In silence nothing is due (DTX), but `Packet::frame` runs on as a clock. The end of
@@ -25,7 +25,7 @@ const HANGOVER: u32 = 12;
 /// two phrases is heard as it is, and the listener knows what noise to go on with.
 const AFTER: u32 = 20;
 
-/// What a captured frame was.
+/// The verdict on a captured frame.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Turn {
     /// Whether it is in a talkspurt.

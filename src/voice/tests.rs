@@ -84,7 +84,7 @@ fn frames() -> Vec<Frame> {
     sample().as_chunks::<FRAME>().0.to_vec()
 }
 
-/// What a talker of level 2 sends of some frames, one packet a frame, or none.
+/// The packets that a talker of level 2 sends for some frames, one a frame, or none.
 fn packets(frames: &[Frame], repeats: Redundancy) -> Vec<Option<Kept>> {
     let mut talker = Talker::new().expect("a codec");
     let mut packet = |frame| {
@@ -235,7 +235,7 @@ fn a_flood_leaves_nothing_behind() {
     assert!(ear.speaker.memory() < 200_000, "{} bytes", ear.speaker.memory());
 }
 
-/// What may happen to a speaker.
+/// An event in the life of a speaker.
 #[derive(Debug, Clone)]
 enum Happens {
     Comes { counter: u64, frame: u64, codec: Codec, length: usize, toc: u8, repeats: Vec<(u8, usize)> },

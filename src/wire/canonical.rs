@@ -44,7 +44,7 @@ pub fn text(text: &str, out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// What a number means.
+/// The meaning of a number.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Number {
     /// No fraction, and nearer to 0 than 2⁶⁴.

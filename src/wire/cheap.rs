@@ -23,7 +23,7 @@ impl SigningKey {
         Self(hash(&[b"ed25519", secret]))
     }
 
-    /// What others know of it.
+    /// The key that others know.
     pub fn verifying_key(&self) -> VerifyingKey {
         VerifyingKey(self.0)
     }

@@ -15,7 +15,7 @@ pub enum Allowance {
     First,
     /// A neighbour of level 1: what is over the limit, and not over the original's, is skimmed.
     Level1,
-    /// A neighbour of level 2, who knows the limit.
+    /// A neighbour of level 2, which knows the limit.
     Level2,
 }
 
@@ -29,7 +29,7 @@ impl Allowance {
     }
 }
 
-/// What came next.
+/// The next item of the stream.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Item<'a> {
     /// A frame, without its length.

@@ -1,7 +1,7 @@
-//! Who a node is: an Ed25519 key, and the node id that is made from it.
+//! The identity of a node: an Ed25519 key, and the node id that is made from it.
 //!
-//! The id is a UUID of version 8 (RFC 9562, 5.8: 122 bits of one's own making) of the key's SHA-256. So whoever shows the key
-//! and a signature by it has shown that the id is its own, to somebody who has never heard of either. And whatever names an
+//! The id is a UUID of version 8 (RFC 9562, 5.8: 122 bits of one's own making) of the key's SHA-256. So a node that shows the key
+//! and a signature by it has shown that the id is its own, to a node that has never heard of either. And a message that names an
 //! id of version 8 without that is not believed: see [`belongs_to_a_key`].
 
 use std::rc::Rc;
@@ -17,7 +17,7 @@ use super::claim::Claim;
 pub use super::claim::{KEY, SIGNATURE};
 use super::signature;
 
-/// What a node id is the hash of, before the key.
+/// The text that a node id's hash begins with, before the key.
 const NODE_ID: &[u8] = b"p2p-chat node id 1";
 
 /// A node's own key.
@@ -50,7 +50,7 @@ impl Identity {
         self.key.verifying_key().to_bytes()
     }
 
-    /// Signs. What is signed must begin with its purpose, so that a signature for one is none for another.
+    /// Signs. The bytes must begin with their purpose, so that a signature for one purpose is none for another.
     pub fn sign(&self, message: &[u8]) -> [u8; SIGNATURE] {
         self.key.sign(message).to_bytes()
     }

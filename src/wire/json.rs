@@ -1,6 +1,6 @@
-//! What JSON is let in: how deep, and with which numbers.
+//! Limits on JSON: how deep it nests, and which numbers it has.
 //!
-//! `serde_json` decides what is JSON. These look once more at values that nest, or are numbers, for what would hurt
+//! `serde_json` decides whether a text is JSON. The functions here check nesting and numbers once more, for values that would hurt
 //! another reader of the network: Python's parser gives up on deep nesting and on very long integers.
 
 use super::limits::{MAX_DEPTH, MAX_NUMBER};

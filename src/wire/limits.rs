@@ -10,7 +10,7 @@ pub const fn bound(really: usize, fuzzed: usize) -> usize {
     if cfg!(fuzzing) { fuzzed } else { really }
 }
 
-/// The first frame of a link, in bytes. A hello needs a few hundred; who is still a stranger gets no more.
+/// The first frame of a link, in bytes. A hello needs a few hundred; a stranger gets no more.
 pub const MAX_FIRST_FRAME: usize = 16 << 10;
 /// The time for the first frame.
 pub const FIRST_FRAME_TIME: Duration = Duration::from_secs(5);
@@ -52,7 +52,7 @@ pub const MAX_STRIKES: usize = 3;
 pub const STRIKE_TIME: Duration = Duration::from_secs(600);
 /// How long an address is banned.
 pub const BAN_TIME: Duration = Duration::from_secs(600);
-/// Addresses that have strikes or are banned. A guess: whoever has more of them than that is not kept out by counting.
+/// Addresses that have strikes or are banned. A guess: an attacker with more addresses than that is not kept out by counting.
 pub const MAX_OFFENDERS: usize = bound(4096, 2);
 /// Peers, authors and addresses that are blocked.
 pub const MAX_BLOCKS: usize = bound(1024, 2);
@@ -61,7 +61,7 @@ pub const MAX_BLOCKS: usize = bound(1024, 2);
 pub const MAX_QUEUE_BYTES: usize = 2 << 20;
 /// The send queue of a link, in frames.
 pub const MAX_QUEUE_FRAMES: usize = 4096;
-/// How long what feeds a full queue is kept waiting, so that a burst to a healthy reader loses nothing.
+/// How long the sources of a full queue are kept waiting, so that a burst to a healthy reader loses nothing.
 pub const QUEUE_WAIT: Duration = Duration::from_secs(1);
 /// A reader that takes nothing at all for so long is not waited for: it has stopped, it is not slow. A guess: well
 /// above what a busy machine does to a process, well below what a person notices.
@@ -74,9 +74,9 @@ pub const QUEUE_CLOSE: Duration = Duration::from_secs(5);
 pub const MAX_SEEN: usize = bound(1 << 18, 4);
 /// Messages a second that an author may say, if the command line says nothing else.
 pub const RATE: u32 = 1000;
-/// The highest rate that can be asked for: what goes beyond is as good as none.
+/// The highest rate that can be asked for: a higher one is as good as none.
 pub const MAX_RATE: u32 = 1_000_000;
-/// Authors whose signed messages are remembered by their counters: whoever was heard least lately is forgotten first.
+/// Authors whose sequence numbers are remembered; the author that has been silent for longest is forgotten first.
 pub const MAX_AUTHORS: usize = bound(1 << 14, 4);
 /// Epochs of an author: its own restarts without memory, of which there are few.
 pub const MAX_EPOCHS: usize = 4;
@@ -129,14 +129,14 @@ pub const MAX_VOICE_MEMBERS: usize = bound(64, 2);
 pub const MAX_VOICE_KNOWN: usize = bound(1024, 3);
 /// A member that is not linked and whose datagrams have stopped for so long is gone.
 pub const VOICE_GONE: Duration = Duration::from_secs(10);
-/// How often a member says again that it is there, for those who came later and whom its answer to a join missed.
+/// How often a member repeats its join, for members that came later and did not get its answer to theirs.
 pub const VOICE_REJOIN: Duration = Duration::from_secs(30);
 /// A member of level 2 that was never heard or linked, and has not said again for so long that it is there, is gone:
 /// three times [`VOICE_REJOIN`] and some.
 pub const VOICE_FORGET: Duration = Duration::from_secs(100);
 /// The same for a member of level 1, which does not say it again. A guess.
 pub const VOICE_FORGET_ORIGINAL: Duration = Duration::from_secs(600);
-/// How often a member from whom nothing else goes to another sends it a sign of life. The original's.
+/// How often a member that sends another nothing else sends it a sign of life. The original's.
 pub const VOICE_SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 /// An address from which datagrams come is believed in place of the announced one when that has been silent for so long.
 pub const VOICE_SOURCE_AFTER: Duration = Duration::from_secs(2);

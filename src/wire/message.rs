@@ -77,7 +77,7 @@ macro_rules! fields {
 }
 
 fields! {
-    /// What it is.
+    /// Its type.
     kind "type"
     /// Its id, by which it is taken once.
     id "id"
@@ -103,9 +103,9 @@ fields! {
     ttl "ttl"
     /// The `ttl` it started with.
     ttl0 "ttl0"
-    /// What the sender sent along.
+    /// The object that its sender attached.
     meta "meta"
-    /// In a hello: what is ours.
+    /// In a hello: the fields of level 2.
     ours "p2p_chat"
     /// In `ping` and `pong`: which.
     nonce "nonce"
@@ -129,7 +129,7 @@ fields! {
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Field<'a>(Option<&'a str>);
 
-/// What `ttl` says.
+/// The value of `ttl`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ttl {
     /// So many forwards are left, clamped to [`MAX_TTL`].

@@ -2,15 +2,15 @@
 //!
 //! - [`limits`]: the numbers, each with its unit and its reason
 //! - [`frame`]: a byte stream to frames
-//! - [`json`]: what JSON is let in at all
+//! - [`json`]: limits on JSON
 //! - [`message`]: a frame to a [`message::View`] of its fields, which borrows; and a relay's patch of its bytes
 //! - [`datagram`]: datagrams of voice, both levels
 //! - [`noise`]: encrypted links: the handshake, and records
 //! - [`outgoing`]: our own messages, as bytes
-//! - [`identity`]: who a node is: its key, and the id that is made from it
-//! - [`signed`]: who said it: a message's signature; [`canonical`]: what it is over; [`signature`]: whether it fits
+//! - [`identity`]: the identity of a node: its key, and the id that is made from it
+//! - [`signed`]: a message's signature; [`canonical`]: the bytes that it is over; [`signature`]: its verification
 //! - [`room_key`]: rooms with a key: the original's encryption, and ours
-//! - [`keyed_hash`]: a short hash that nobody outside can foresee
+//! - [`keyed_hash`]: a short hash that can't be predicted from outside
 //! - [`window`]: which numbers of a session of voice have come
 
 pub mod canonical;

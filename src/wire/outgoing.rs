@@ -70,14 +70,14 @@ pub enum Message<'a> {
     },
 }
 
-/// What a hello of ours says beyond the original's.
+/// The fields of a hello of ours beyond the original's.
 #[derive(Debug, Serialize)]
 pub struct Ours<'a> {
     /// The version of level 2.
     pub version: u32,
     /// Where we can be dialled; null: nobody knows.
     pub listen: Option<&'a str>,
-    /// What we can do; used when both sides have named it.
+    /// Our capabilities; one is used when both sides have named it.
     pub caps: &'a [&'a str],
 }
 
@@ -106,7 +106,7 @@ pub struct Chat<'a> {
     pub ttl0: u8,
     /// Our time.
     pub ts: &'a str,
-    /// What the caller sends along.
+    /// The object that the caller attaches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub meta: Option<&'a RawValue>,
     /// The same, encrypted with the original's scheme.
@@ -120,7 +120,7 @@ pub struct Chat<'a> {
 /// `voice_join`: the original's fields, then ours.
 #[derive(Debug, Serialize)]
 pub struct VoiceJoin<'a> {
-    /// What every signal of voice says.
+    /// The fields of every voice signal.
     #[serde(flatten)]
     pub signal: VoiceSignal<'a>,
     /// Where datagrams of voice are taken: an IP address,
@@ -129,7 +129,7 @@ pub struct VoiceJoin<'a> {
     pub udp_port: u16,
 }
 
-/// What every signal of voice says: the original's fields, then ours.
+/// The fields of every voice signal: the original's, then ours.
 #[derive(Debug, Serialize)]
 pub struct VoiceSignal<'a> {
     /// The message's id.
@@ -149,11 +149,11 @@ pub struct VoiceSignal<'a> {
     pub ttl0: u8,
     /// Our time.
     pub ts: &'a str,
-    /// What is ours.
+    /// Our own fields.
     pub voice: Voice<'a>,
 }
 
-/// What a signal of voice says beyond the original's.
+/// The fields of a voice signal beyond the original's.
 #[derive(Debug, Serialize)]
 pub struct Voice<'a> {
     /// 8 bytes, as 16 hexadecimal digits, that stand for this member in this room until it leaves or the room's key changes:
@@ -168,7 +168,7 @@ pub struct Voice<'a> {
     /// The same in the original's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encrypted_key: Option<&'a str>,
-    /// What we decode, beside PCM.
+    /// The codecs that we decode, beside PCM.
     pub codecs: &'a [&'a str],
     /// Whether we are muted.
     pub muted: bool,
@@ -177,7 +177,7 @@ pub struct Voice<'a> {
 /// The codecs of level 2.
 pub const CODECS: &[&str] = &["opus"];
 
-/// What stands in `msg` when the text is encrypted, as the original has it.
+/// The value of `msg` when the text is encrypted, as the original has it.
 pub const ENCRYPTED: &str = "[encrypted]";
 /// The version of level 2.
 pub const VERSION: u32 = 1;

@@ -7,7 +7,7 @@
 //! would blame the other for passing it on.
 //!
 //! **Many at once**: each equation times a number that nobody can foresee, the sum of all. If any does not hold, the sum holds
-//! with a chance of 2⁻¹²⁸. The numbers come from a hash of all that is checked, so that whoever makes the signatures can't
+//! with a chance of 2⁻¹²⁸. The numbers come from a hash of all that is checked, so that an author of bad signatures can't
 //! choose them to fit; thus no source of randomness is needed. A sum that does not hold is halved until it is known which does not.
 //! With 32 signatures of one author that takes a third of the time of looking at each, with 32 authors a half.
 
@@ -43,7 +43,7 @@ mod curve {
         r: EdwardsPoint,
         s: Scalar,
         k: Scalar,
-        /// What it is multiplied by in a sum.
+        /// Its factor in a sum.
         times: Scalar,
     }
 

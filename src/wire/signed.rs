@@ -1,4 +1,4 @@
-//! Signed messages: who said it, proved to anyone whom it reaches.
+//! Signed messages: their author is proved to every node that they reach.
 //!
 //! A message that is signed has one more field, `sig`:
 //!
@@ -7,14 +7,14 @@
 //! ```
 //!
 //! `key` is the author's public key, of which its node id is the hash, and `by` the signature, both in base64 for URLs
-//! without padding. `epoch` and `n` are the message's place among all that its author has ever signed: no two have the same.
+//! without padding. `epoch` and `n` are the message's sequence number: no two that an author has ever signed have the same.
 //! `of` names the fields that the signature is over, so that fields yet to come are covered as well.
 //!
-//! What is signed are the *decoded* values (see [`canonical`]), so that a relay which reads a message and writes it anew
+//! The signature is over the *decoded* values (see [`canonical`]), so that a relay which parses a message and writes it again
 //! breaks nothing: [`PURPOSE`], the key, `epoch` and `n` in 8 bytes each, the number of names in 4, then each name and value,
 //! in the order of `of`. `ttl` is left out, since each relay counts it down; `ttl0` must be in. So must be every other field,
 //! known or not: if a relay could add one that its version does not know, the next of a later version, which does, would blame
-//! whoever passed it on.
+//! the relay that passed it on.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -31,12 +31,12 @@ use super::limits::{MAX_NAME, MAX_SIGNED, MAX_TTL};
 use super::message::{View, fields};
 use super::signature;
 
-/// What every signed message begins with, so that a signature for anything else is none for a message.
+/// The beginning of everything signed as a message, so that a signature for another purpose is none for a message.
 pub const PURPOSE: &[u8] = b"p2p-chat signed message 1";
 /// Fields that are never signed: `ttl` changes on the way, and `sig` is the signature.
 const UNSIGNED: [&str; 2] = ["ttl", "sig"];
 
-/// A message's place among all that its author has signed.
+/// The sequence number of a message: no other that its author has signed has the same.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// Grows when an author can't say how far it has counted.
@@ -45,12 +45,12 @@ pub struct Place {
     pub n: u64,
 }
 
-/// Who has signed a message, and which it is.
+/// The author of a signed message, and its sequence number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signed {
     /// The author's public key: `from` is its hash.
     pub key: [u8; KEY],
-    /// The message's place.
+    /// The message's sequence number.
     pub place: Place,
     /// The `ttl` that it started with.
     pub ttl0: u8,
@@ -85,7 +85,7 @@ pub fn claims(view: &View<'_>) -> bool {
     view.sig.json().is_some_and(|json| json.starts_with('{'))
 }
 
-/// The place that a message claims. It is the true one only if [`verify`] says so.
+/// The sequence number that a message claims. It is the true one only if [`verify`] says so.
 pub fn place(view: &View<'_>) -> Option<Place> {
     if !claims(view) {
         return None;
@@ -102,10 +102,10 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// What a message claims.
+    /// Reads the claim of a message.
     ///
     /// # Errors
-    /// Why it is not to be believed, whatever the signature.
+    /// The reason why it is not to be believed, whatever the signature.
     pub fn new(view: &View<'_>) -> Result<Self, Bad> {
         let sig = view.sig.json().and_then(|json| serde_json::from_str::<Sig<'_>>(json).ok()).ok_or(Bad::Form)?;
         let key: [u8; KEY] = decode(&sig.key).ok_or(Bad::Form)?;
@@ -140,7 +140,7 @@ impl Claim {
     }
 }
 
-/// Looks whether a message is signed by its author.
+/// Verifies that a message is signed by its author.
 ///
 /// # Errors
 /// Why it is not to be believed.
@@ -148,7 +148,7 @@ pub fn verify(view: &View<'_>) -> Result<Signed, Bad> {
     Claim::new(view)?.check()
 }
 
-/// Looks at many at once, which takes less time, and comes to the same.
+/// Verifies many at once, which takes less time and gives the same verdicts.
 pub fn verify_all(claims: &[Claim]) -> impl Iterator<Item = Result<Signed, Bad>> {
     let fit = signature::which_fit(&claims.iter().map(Claim::signature).collect::<Vec<_>>());
     claims.iter().zip(fit).map(|(claim, fits)| if fits { Ok(claim.signed) } else { Err(Bad::Signature) })
@@ -183,7 +183,7 @@ fn try_sign(identity: &Identity, place: Place, frame: &mut Vec<u8>) -> Option<()
     Some(())
 }
 
-/// `sig`, as it is read. It has nothing beside these, since that would be signed by nobody.
+/// `sig`, as it is read. Other members are refused, since no signature would cover them.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sig<'a> {
@@ -221,7 +221,7 @@ fn integer_of(json: &str) -> Option<u64> {
     }
 }
 
-/// Whether these can be the names of signed fields: not too many, none twice, none that is never signed.
+/// Whether these can be the names of signed fields: not too many, none twice, and none of those that are never signed.
 fn are_names(names: &[&str]) -> bool {
     let is_one = |name: &str| (1..=MAX_NAME).contains(&name.len()) && !name.contains(',') && !UNSIGNED.contains(&name);
     names.len() <= MAX_SIGNED
@@ -252,7 +252,7 @@ fn named<'a>(view: &View<'a>, names: &[&str]) -> Option<Vec<&'a str>> {
     values.into_iter().collect()
 }
 
-/// What is signed.
+/// The bytes that are signed.
 fn to_sign(key: &[u8; KEY], place: Place, names: &[&str], values: &[&str]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(512);
     out.extend_from_slice(PURPOSE);

@@ -23,7 +23,7 @@ impl Default for Window {
 }
 
 impl Window {
-    /// Whether a number has not come yet, as far as can be told. To be asked before what it numbers is opened.
+    /// Whether a number has not come yet, as far as can be told. To be asked before the datagram of that number is opened.
     pub fn is_new(&self, number: u64) -> bool {
         match number.checked_sub(self.next) {
             Some(_) => number != u64::MAX,
@@ -31,8 +31,8 @@ impl Window {
         }
     }
 
-    /// Takes a number that is new: it is not new from now on. False, and nothing changes, if it is not. To be called only when what
-    /// it numbers has proved itself, or anyone could move the window.
+    /// Takes a number that is new: it is not new from now on. False, and nothing changes, if it is not new. To be called only when
+    /// its datagram has been opened, or anyone could move the window.
     pub fn take(&mut self, number: u64) -> bool {
         if !self.is_new(number) {
             return false;

@@ -12,13 +12,13 @@ use cpal::{BufferSize, HostId, SampleFormat, StreamConfig, SupportedBufferSize};
 use crate::audio::clock::now;
 use crate::audio::spec::Devices;
 
-/// What a device is asked to give or take at once, in parts of a second: 5 ms, a quarter of a frame of ours. Each
+/// The period that a device is asked to use, in parts of a second: 5 ms, a quarter of a frame of ours. Each
 /// millisecond here is three from mouth to ear: a sound server keeps two periods, the ring one.
 const PERIODS: u32 = 200;
 /// The same without PulseAudio's own client: 10 ms. With less, ALSA's plugin that leads to a sound server runs dry when the
 /// machine is busy, and does not recover.
 const SLOW_PERIODS: u32 = 100;
-/// What cpal calls the host that is treated apart. Its id is there only on some systems.
+/// cpal's name for the host that is treated apart. Its id is there only on some systems.
 const PULSE: &str = "pulseaudio";
 /// How long cpal waits for a PulseAudio server that takes connections and does not speak.
 const PULSE_TIMEOUT: Duration = Duration::from_secs(2);

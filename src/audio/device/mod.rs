@@ -178,7 +178,7 @@ struct Ready {
     chunk: usize,
     /// Chunks beyond a period.
     more: usize,
-    /// What the device usually takes at once: the least of the last whole look.
+    /// The samples that the device usually takes at once: the least of the last whole look.
     period: usize,
     /// The least of this look.
     least: usize,

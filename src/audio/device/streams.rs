@@ -5,7 +5,7 @@
 //! system call that wakes a sleeper, which does not wait either. The alternative, a thread that looks every millisecond,
 //! would cost more than all the rest.
 //!
-//! Whatever a sound server has to answer, building a stream and letting go of it, is done on threads that are left behind
+//! Calls that a sound server has to answer, to build a stream and to let go of it, are made on threads that are left behind
 //! if it never does.
 
 use std::sync::Arc;
@@ -21,11 +21,11 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use super::super::clock::now;
 use super::choose::{self, Choice};
 
-/// What the rings hold, in parts of a second: 0.5 s.
+/// The capacity of the rings, in parts of a second: 0.5 s.
 const RING_A_SECOND: u32 = 2;
 /// A device that has not called for so long has failed, whatever it says.
 const SILENCE: Duration = Duration::from_millis(500);
-/// What a device may take in addition until it calls first; those with a radio take a second.
+/// The time that a device may take in addition until it calls first; those with a radio take a second.
 const FIRST_CALL: Duration = Duration::from_secs(2);
 /// How long a sound server may take to build a stream.
 const BUILD_TIME: Duration = Duration::from_secs(2);
@@ -44,14 +44,14 @@ const MAX_OPENING: u32 = 16;
 /// How often it is looked whether the default device is another now.
 const FOLLOW: Duration = Duration::from_secs(1);
 
-/// What callbacks tell the thread.
+/// Counters by which callbacks report to the thread.
 #[derive(Debug, Default)]
 pub struct Signs {
     calls: AtomicU32,
     failed: AtomicBool,
     /// The default device is another now.
     moved: AtomicBool,
-    /// What playback has asked for last, in samples of the device.
+    /// The last request of playback, in samples of the device.
     asked: AtomicUsize,
     /// Samples that were not there when they were asked for.
     missing: AtomicUsize,
@@ -99,7 +99,7 @@ impl Running {
         self.signs.calls.load(Ordering::Relaxed) > 0
     }
 
-    /// What playback has asked for since the last call, in samples of the device; 0: nothing.
+    /// The request of playback since the last call, in samples of the device; 0: none.
     pub fn take_asked(&self) -> usize {
         self.signs.asked.swap(0, Ordering::Relaxed)
     }

@@ -1,5 +1,5 @@
 //! Reads WAV files of any rate, channels and format as 16 kHz mono, a piece at a time: an hour takes no more memory than a
-//! second, and who only begins to listen does not wait for the end.
+//! second, and a listener that has just joined does not wait for the end.
 //!
 //! Recorders that were killed, and those that write into a pipe, leave headers that say another length than the file has:
 //! so the end of the file is the end.

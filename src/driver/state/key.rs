@@ -25,7 +25,7 @@ use crate::wire::identity::KEY;
 /// The file's name, and the one that it is written under.
 pub(super) const NAME: &str = "identity.key";
 const NEW: &str = "identity.key.new";
-/// What the first line says before the version.
+/// The text of the first line before the version.
 const TITLE: &str = "p2p-chat identity ";
 /// The version of the format.
 const VERSION: u64 = 1;
@@ -93,7 +93,7 @@ fn write_new(folder: &Path, text: &str) -> io::Result<()> {
     sync_folder(folder)
 }
 
-/// What is wrong with a key file.
+/// A fault of a key file.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Wrong {
     /// It is none.

@@ -42,7 +42,7 @@ pub struct Opened {
     pub secret: [u8; KEY],
     /// The rows.
     pub rows: State,
-    /// What a person should know.
+    /// Warnings for a person.
     pub warnings: Vec<(WarningCode, String)>,
 }
 

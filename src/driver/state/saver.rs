@@ -24,11 +24,11 @@ const MAX_BYTES: usize = 16 << 20;
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// What saves rows: the store, or a test's own.
+/// Saves rows: the store, or a test's own.
 pub trait Commit: Send + 'static {
     /// Makes changes safe, all or none.
     fn commit(&mut self, changes: &[Change]) -> Result<(), String>;
-    /// What there is to say of what was done.
+    /// The warnings since the last call.
     fn take_warnings(&mut self) -> Vec<(WarningCode, String)>;
 }
 
@@ -42,14 +42,14 @@ impl Commit for Store {
     }
 }
 
-/// What the thread has to say.
+/// A report of the thread.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// So many changes are safe.
     pub saved: Option<u64>,
     /// So many have been tried, and why they could not be saved.
     pub failed: Option<(u64, String)>,
-    /// What a person should know.
+    /// Warnings for a person.
     pub warnings: Vec<(WarningCode, String)>,
 }
 
@@ -66,7 +66,7 @@ struct Shared {
     changed: Condvar,
 }
 
-/// What there is to save.
+/// The changes to save.
 #[derive(Debug, Default)]
 struct Work {
     rows: BTreeMap<(Table, String), Option<Vec<u8>>>,
@@ -105,7 +105,7 @@ impl Saver {
         work.made
     }
 
-    /// What the thread has to say.
+    /// A report of the thread.
     pub fn hear(&self) -> Report {
         std::mem::take(&mut self.shared.lock().report)
     }

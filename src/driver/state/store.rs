@@ -47,9 +47,9 @@ pub type Change = (Table, String, Option<Vec<u8>>);
 pub struct Store {
     folder: Folder,
     open: Option<Open>,
-    /// What a file that was taken away held.
+    /// The rows of a file that was taken away.
     carried: Option<State>,
-    /// What a person should know of what was done.
+    /// Warnings for a person about what was done.
     warnings: Vec<(WarningCode, String)>,
 }
 
@@ -61,7 +61,7 @@ struct Open {
     file: fs::Metadata,
 }
 
-/// What is wrong with a file.
+/// A fault of a file.
 #[derive(Debug)]
 enum Broken {
     Damaged(String),
@@ -112,7 +112,7 @@ impl Store {
         done
     }
 
-    /// What there is to say of what was done.
+    /// The warnings since the last call.
     pub fn take_warnings(&mut self) -> Vec<(WarningCode, String)> {
         std::mem::take(&mut self.warnings)
     }
@@ -353,7 +353,7 @@ fn quietly<T: Send>(run: impl FnOnce() -> T + Send) -> Result<T, String> {
     })
 }
 
-/// What a panic says.
+/// The message of a panic.
 fn said(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned()

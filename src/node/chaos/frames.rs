@@ -1,4 +1,4 @@
-//! What peers send over links: messages that make sense, some of them changed.
+//! Frames that peers send over links: messages that make sense, some of them changed.
 
 use serde_json::{Value, json};
 

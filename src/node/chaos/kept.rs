@@ -111,7 +111,7 @@ fn keep(node: &mut Node, choices: &mut Choices<'_>) {
     assert!(node.keep(in_room, kept, Label { author: "a", id: &id, seq: None }).is_some());
 }
 
-/// What a command is answered, as far as it counts here.
+/// The answer to a command, as far as it counts here.
 #[derive(Deserialize)]
 struct Answer {
     result: Option<Page>,

@@ -3,7 +3,7 @@
 //! private network it says nothing to a stranger.
 //!
 //! - [`choices`]: from a seed, for tests; or from a fuzzer's input
-//! - [`peers`]: who is at the other ends of links; [`frames`]: what they send; [`sound`]: datagrams, and what microphone and speaker bring
+//! - [`peers`]: the other ends of links; [`frames`]: the frames that they send; [`sound`]: datagrams, microphone and speaker
 //! - [`kept`]: beside it, the messages that a node keeps
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,13 +53,14 @@ pub struct Chaos<'c> {
     opening: bool,
     /// Datagrams that it has sent: to be thrown back.
     thrown: Vec<Vec<u8>>,
-    /// Members of level 2, who sign what they say.
+    /// Members of level 2, which sign their signals.
     members: Vec<Member>,
     /// How often 5 ms were played.
     played: u64,
     line: u64,
     replies: BTreeSet<u64>,
-    /// What was shown, how many messages had come when it last was, and how often: an id that came so many messages ago is forgotten.
+    /// The messages shown: for each how many messages had come when it was shown last, and how often it was shown. An id is
+    /// forgotten after so many others.
     shown: BTreeMap<String, (u64, usize)>,
     /// How many had come before what is being handled.
     came: u64,
@@ -73,7 +74,7 @@ pub struct Chaos<'c> {
     ended: bool,
 }
 
-/// What a life came to: so that a test can tell whether enough happened.
+/// The figures of a life, so that a test can tell whether enough happened.
 #[derive(Debug, Default)]
 pub struct Sum {
     /// Messages shown.

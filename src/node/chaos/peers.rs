@@ -1,4 +1,4 @@
-//! Who is at the other ends of the links: originals, nodes of ours that do a true handshake, and those who only begin one.
+//! The peers at the other ends of the links: originals, nodes of ours that do a true handshake, and those that only begin one.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -23,14 +23,14 @@ pub struct Peers {
     /// Those of level 2, as soon as they are needed; and what each brings to handshakes in which network.
     ours: BTreeMap<usize, Identity>,
     keys: BTreeMap<(usize, Network), Keys>,
-    /// Bytes that may still be sent to those who are not of the node's private network.
+    /// Bytes that may still be sent to peers that are not of the node's private network.
     strangers: BTreeMap<LinkId, usize>,
     ends: BTreeMap<LinkId, End>,
-    /// What the node has sent, and has not been read.
+    /// Bytes that the node has sent, and that have not been read.
     sent: VecDeque<(LinkId, Vec<u8>)>,
     /// Signed messages.
     said: VecDeque<Vec<u8>>,
-    /// The places at which an author has signed messages of an id: so often they may be shown.
+    /// The sequence numbers of an author's messages of an id: so often they may be shown.
     pub places: BTreeMap<String, BTreeSet<Place>>,
     /// Handshakes done.
     pub sealed: u64,
@@ -39,7 +39,7 @@ pub struct Peers {
 /// Which network's key a peer has: of those in [`network_keys`].
 type Network = Option<usize>;
 
-/// What a node says first on a link that it has dialled, in a private network: what opens it, a key, and a tag.
+/// The length of a node's first message on a link that it has dialled, in a private network: the opening, a key, and a tag.
 const FIRST_FLIGHT: usize = 5 + 32 + 16;
 
 /// A peer's end of a link.

@@ -1,4 +1,4 @@
-//! What a microphone, a speaker and other nodes' datagrams bring.
+//! Steps of a microphone, a speaker and other nodes' datagrams.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::wire::datagram;
 use crate::wire::datagram::inside::{write_challenge, write_echo, write_members, write_report};
 
 impl Chaos<'_> {
-    /// What sound and datagrams bring.
+    /// A step of sound or of datagrams.
     pub(super) fn sound_step(&mut self) {
         match self.below(8) {
             0 if self.opening => {

@@ -8,7 +8,7 @@ use crate::api::{ErrorCode, result};
 use crate::base::rfc3339;
 use crate::clients::MAX_ANSWER;
 use crate::history::{self, Kept, Label, Load, Missing, Page, Query, Range};
-use crate::node::waits::What;
+use crate::node::waits::{Loading, What};
 use crate::node::{JobId, Node, Now, Outbox, Output};
 use crate::wire::frame::PREFIX;
 use crate::wire::limits::{MAX_HISTORY_PER_ROOM, MAX_TTL};
@@ -137,7 +137,7 @@ impl Node {
         let job = JobId(self.next_job);
         self.next_job += 1;
         out.push(Output::Load { job, room: load.room().to_owned(), wanted: load.wanted.clone() });
-        What::History { job, load: Some(load), rows: None }
+        What::History { job, loading: Loading::Wanted(load) }
     }
 
     /// Tells history that older messages of a room are on disk.
@@ -149,12 +149,14 @@ impl Node {
     /// Takes messages that were loaded.
     pub(in crate::node) fn on_loaded(&mut self, of: JobId, loaded: Vec<Kept>) {
         let mut pending = self.clients.pending_mut();
-        let rows = pending.find_map(|pending| match &mut pending.what {
-            What::History { job, rows, .. } if *job == of => Some(rows),
+        let loading = pending.find_map(|pending| match &mut pending.what {
+            What::History { job, loading } if *job == of => Some(loading),
             _ => None,
         });
-        if let Some(rows) = rows {
-            *rows = Some(loaded);
+        if let Some(loading) = loading
+            && let Loading::Wanted(load) = loading
+        {
+            *loading = Loading::Loaded(load.clone(), loaded);
         }
         drop(pending);
         self.clients.recheck_pending();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::api::error::ApiError;
 use crate::api::{ErrorCode, result};
 use crate::clients::Slot;
-use crate::node::waits::{Pending, What};
+use crate::node::waits::{Loading, Pending, What};
 use crate::node::{ClientId, Node, Now, Outbox};
 use crate::wire::limits::DIAL_TIME;
 
@@ -88,9 +88,9 @@ impl Node {
                 let job = *job;
                 (!self.answer_devices(client, &pending.head, job, out)).then_some(pending)
             }
-            What::History { load, rows, .. } => {
-                let (Some(rows), Some(loading)) = (rows.take(), load.take()) else { return Some(pending) };
-                match self.go_on_loading(loading, rows, out) {
+            What::History { loading: Loading::Wanted(_), .. } => Some(pending),
+            What::History { loading: Loading::Loaded(load, rows), .. } => {
+                match self.go_on_loading(load.clone(), std::mem::take(rows), out) {
                     Ok(Ok(page)) => self.clients.reply(client, &pending.head, Ok(&page), out),
                     Ok(Err(what)) => {
                         pending.what = what;

@@ -1,4 +1,4 @@
-//! Forgers, and those who say too much.
+//! Forgers, and authors that say too much.
 
 use std::time::Duration;
 
@@ -288,7 +288,7 @@ fn wrong_signatures_from_level_1_are_looked_at_only_so_often() {
     assert_eq!((&dropped["bad_signature"], &dropped["rate"]), (&json!(200), &json!(100)));
 }
 
-/// A message as anybody may send it: of which kind, by whom, the how manieth of its author, and how many forwards it has left.
+/// A message as anybody may send it: its kind, its author, its sequence number, and the forwards that it has left.
 fn any_arrival() -> impl Strategy<Value = (u8, usize, usize, u8)> {
     (0_u8..10, 0_usize..3, 0_usize..4, 1_u8..6)
 }
@@ -296,7 +296,7 @@ fn any_arrival() -> impl Strategy<Value = (u8, usize, usize, u8)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// What comes in one piece is judged as if it came one by one.
+    /// Messages that come in one piece are judged as if they came one by one.
     #[test]
     fn company_changes_nothing(what in prop::collection::vec(any_arrival(), 1..40), size in 2_usize..70) {
         let outcomes = [1, size].map(|size| {

@@ -1,4 +1,4 @@
-//! What is inside a sealed datagram of level 2. Numbers are big-endian.
+//! The content of a sealed datagram of level 2. Numbers are big-endian.
 //!
 //! ```text
 //! 0x01 voice      number 4, frame 4, codec 1 (0 PCM, 1 Opus; and 0x80 if it is no talkspurt, but loud otherwise), then blocks:
@@ -11,7 +11,7 @@
 //! ```
 //!
 //! `number` counts the packets of voice alone, and so tells what was lost; the datagram's own counter counts all, whomever they go
-//! to. An echo is shorter than what it answers: nobody is hit harder by way of this node than by whoever sends.
+//! to. An echo is shorter than what it answers, so this node amplifies no attack.
 
 use super::common::{ID, Malformed, cut};
 use super::sealed::OVERHEAD;
@@ -40,7 +40,7 @@ const ECHO_KIND: u8 = 0x03;
 const REPORT_KIND: u8 = 0x04;
 const MEMBERS_KIND: u8 = 0x05;
 
-/// What is inside.
+/// The content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Inside<'a> {
     /// Voice: for [`read_voice`] and [`speaks`].
@@ -59,12 +59,12 @@ pub enum Inside<'a> {
     },
     /// How the receiver's voice comes in at the sender.
     Report {
-        /// Whose voice.
+        /// The session of the talker.
         to: u64,
         /// How it came.
         report: Report,
     },
-    /// What the sender knows of members of level 1.
+    /// The members of level 1 that the sender knows.
     Members {
         /// Flags and id of each, [`KNOWN`] bytes together.
         known: &'a [[u8; KNOWN]],
@@ -72,7 +72,7 @@ pub enum Inside<'a> {
 }
 
 impl<'a> Inside<'a> {
-    /// Reads what was inside.
+    /// Reads the content.
     ///
     /// # Errors
     /// If its length or its first byte is none of those above.

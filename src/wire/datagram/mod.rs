@@ -16,7 +16,7 @@ pub use sealed::{Sealed, Sealer};
 /// First bytes from here on are level 1.
 const LEVEL_1_FROM: u8 = 0x20;
 
-/// What a datagram is.
+/// A datagram, by its level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Datagram<'a> {
     /// Voice of level 1.

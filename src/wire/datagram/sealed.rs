@@ -9,7 +9,7 @@
 //! off another's session as his own. The counter counts all datagrams of the session, whomever they go to; with four
 //! zero bytes before it, it is the nonce. The 17 bytes of the header are authenticated.
 //!
-//! All members know the key: it keeps out who is none, and does not tell members apart.
+//! All members know the key: it keeps out strangers, and does not tell members apart.
 
 use chacha20poly1305::aead::AeadInOut;
 use chacha20poly1305::aead::inout::InOutBuf;
@@ -20,20 +20,20 @@ use crate::wire::room_key::TAG;
 
 /// Bytes of a session's key.
 pub const KEY: usize = 32;
-/// Bytes before what is sealed.
+/// Bytes before the sealed content.
 pub const HEADER: usize = 17;
 /// Bytes that sealing adds.
 pub const OVERHEAD: usize = HEADER + TAG;
 
 /// The one kind there is. Below 0x20, which no room's name starts with.
 const KIND: u8 = 0x01;
-/// What a session's number is the hash of, before author, room and key.
+/// The text that a session number's hash begins with, before author, room and key.
 const SESSION: &[u8] = b"p2p-chat voice session 1";
 
 /// A datagram that came, not opened yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sealed<'a> {
-    /// Whose.
+    /// The sender's session.
     pub session: u64,
     /// No other datagram of the session has it.
     pub counter: u64,
@@ -76,7 +76,7 @@ impl<'a> Sealed<'a> {
         (*kind == KIND).then_some(Self { session, counter, header, sealed, tag })
     }
 
-    /// What is inside. `None`: it is not of this key, or has been changed.
+    /// Opens it. `None`: it is not sealed with this key, or has been changed.
     pub fn open(&self, key: &Key) -> Option<Vec<u8>> {
         let mut inside = self.sealed.to_vec();
         let buffer = InOutBuf::from(&mut inside[..]);
@@ -103,7 +103,7 @@ impl Sealer {
         self.session
     }
 
-    /// Goes on with that number: only for who means to do harm.
+    /// Goes on with that number: only for tests that play an attacker.
     #[cfg(test)]
     pub const fn skip_to(&mut self, counter: u64) {
         self.counter = counter;

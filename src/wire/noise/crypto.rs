@@ -1,4 +1,4 @@
-//! What the Noise handshake is built of: X25519, ChaCha20-Poly1305 and SHA-256 from the crates that the rest of the program
+//! Building blocks of the Noise handshake: X25519, ChaCha20-Poly1305 and SHA-256 from the crates that the rest of the program
 //! uses too, and randomness that is handed in.
 
 use chacha20poly1305::aead::AeadInOut;

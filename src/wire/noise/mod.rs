@@ -1,4 +1,4 @@
-//! Encrypted links: what makes a link one of level 2.
+//! Encrypted links, which are those of level 2.
 //!
 //! Noise, revision 34: `Noise_XX_25519_ChaChaPoly_SHA256`, or with the key of a private network
 //! `Noise_XXpsk0_25519_ChaChaPoly_SHA256`.
@@ -14,11 +14,11 @@
 //! The **opening** is a magic number and the version; it stands in the prologue, too. Its first byte is none that a frame of level
 //! 1 begins with, and its first four are a length that the original refuses: so either end knows at the first byte what the
 //! other speaks. The Noise keys last for one run of the node; the **proof** binds one to the identity: the Ed25519 key, and its
-//! signature over the role and the Noise key. So the private half of the identity is needed once a run, and who learns a proof
-//! has learnt nothing that it could use.
+//! signature over the role and the Noise key. So the private half of the identity is needed once a run, and a node that learns a
+//! proof has learnt nothing that it could use.
 //!
-//! **Records** are 2 bytes of length, big-endian, and so many sealed bytes. What is sealed is a piece of the stream of frames: a
-//! frame may span records, a record may hold many frames. A [`Session`] seals and opens them, in order; whatever does not open
+//! **Records** are 2 bytes of length, big-endian, and that many sealed bytes. The content is a piece of the stream of frames: a
+//! frame may span records, a record may hold many frames. A [`Session`] seals and opens them, in order; a record that does not open
 //! ends the link, since nothing can be sent again within one.
 //!
 //! - [`crypto`]: the parts that Noise is built of; [`session`]: records
@@ -38,7 +38,7 @@ mod tests;
 use crypto::TAG;
 pub use session::{BadRecord, MAX_PLAIN, OVERHEAD, Session};
 
-/// What begins a link of level 2. As a length it would be 2.5 GB.
+/// The first bytes of a link of level 2. As a length they would be 2.5 GB.
 pub const MAGIC: [u8; 4] = *b"\x96p2p";
 /// The version of this handshake and of what follows it.
 pub const VERSION: u8 = 1;
@@ -53,7 +53,7 @@ const SECOND: usize = KEY + (KEY + TAG) + (PROOF + TAG);
 /// `s, se, proof`.
 const THIRD: usize = (KEY + TAG) + (PROOF + TAG);
 
-/// What a proof is a signature over, before the Noise key: the listener's is none for a dialler.
+/// The text that a proof signs, before the Noise key; a listener's proof is none for a dialler.
 const PROVES_DIALLER: &[u8] = b"p2p-chat link 1 dialler";
 const PROVES_LISTENER: &[u8] = b"p2p-chat link 1 listener";
 /// The salt of a network's key. One for all: there is no name of a network that both ends could know beforehand.
@@ -64,7 +64,7 @@ const NETWORK_COST: (u32, u32, u32) = (64 << 10, 3, 1);
 /// Why a handshake failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// What came does not begin as a link of level 2 does.
+    /// The bytes do not begin as a link of level 2 does.
     NotNoise,
     /// The peer speaks another version.
     Version(u8),
@@ -87,7 +87,7 @@ impl std::fmt::Debug for NetworkKey {
 }
 
 impl NetworkKey {
-    /// Derives it from what people keep in a file. Takes a good tenth of a second, on purpose. `None` if there is no memory for it.
+    /// Derives it from a passphrase. Takes a good tenth of a second, on purpose. `None` if there is no memory for it.
     pub fn derive(secret: &str) -> Option<Self> {
         let (memory, passes, lanes) = NETWORK_COST;
         let mut key = [0; KEY];
@@ -98,7 +98,7 @@ impl NetworkKey {
     }
 }
 
-/// What a node brings to each of its handshakes.
+/// The keys of a node that each of its handshakes uses.
 pub struct Keys {
     secret: [u8; KEY],
     as_dialler: [u8; PROOF],
@@ -142,7 +142,7 @@ pub struct Handshake {
     awaits: Awaits,
     /// Its length, with what stands before it.
     length: usize,
-    /// What has come of it.
+    /// Received bytes of the message that is next.
     came: Vec<u8>,
     /// The only id that is let in, if one is asked for.
     expected: Option<Arc<str>>,
@@ -155,12 +155,12 @@ enum Awaits {
     Third,
 }
 
-/// Who has proved to be at the other end, and the link to it.
+/// The node that has proved to be at the other end, and the keys of the link.
 #[derive(Debug)]
 pub struct Proven {
     /// Its node id.
     pub id: String,
-    /// What seals and opens from here on.
+    /// Seals and opens records from here on.
     pub session: Session,
 }
 
@@ -175,7 +175,7 @@ impl Handshake {
     /// to `out`.
     ///
     /// # Errors
-    /// None that anything from outside can cause.
+    /// None that input from outside can cause.
     pub fn dial(keys: &Keys, seed: [u8; KEY], expected: Option<Arc<str>>, out: &mut Vec<u8>) -> Result<Self, Failure> {
         let mut this = Self {
             noise: None,
@@ -205,7 +205,7 @@ impl Handshake {
     }
 
     /// Takes in what came, and moves `input` past what was used. What is to be sent is appended to `out`, even on a failure.
-    /// Done when it gives who is there; what is left of `input` is then for the session.
+    /// It is done when it gives the other node; the rest of `input` is then for the session.
     ///
     /// # Errors
     /// The link must be closed.
@@ -272,7 +272,8 @@ impl Handshake {
         self.came.len() == self.length
     }
 
-    /// Fails as soon as what has come of an opening is wrong, not only when the rest has come. A private network says nothing.
+    /// Fails as soon as the first bytes of an opening are wrong, not only when the rest has come. In a private network it does not
+    /// answer.
     fn check_opening(&self, keys: &Keys, out: &mut Vec<u8>) -> Result<(), Failure> {
         if self.awaits == Awaits::Third {
             return Ok(());
@@ -342,23 +343,23 @@ impl Handshake {
 
 /// A step of a handshake that costs: for another thread.
 pub struct Step {
-    /// What its node brings to handshakes.
+    /// The keys of its node.
     pub keys: Arc<Keys>,
     /// The handshake, to [`advance`](Handshake::advance).
     pub handshake: Box<Handshake>,
-    /// What had come after the message.
+    /// Bytes that had come after the message.
     pub rest: Vec<u8>,
 }
 
-/// What came of a step.
+/// The result of a step.
 pub struct Stepped {
     /// The handshake.
     pub handshake: Box<Handshake>,
-    /// Who is there, if it is done; or why it can't go on.
+    /// The other node, if the handshake is done; or the reason why it can't go on.
     pub outcome: Result<Option<Proven>, Failure>,
-    /// What is to be sent.
+    /// Bytes to send.
     pub said: Vec<u8>,
-    /// What had come after the message.
+    /// Bytes that had come after the message.
     pub rest: Vec<u8>,
 }
 

@@ -4,16 +4,18 @@ use snow::TransportState;
 
 use super::crypto::TAG;
 
-/// What a record has beside its content, in bytes: its length and a tag.
+/// The overhead of a record, in bytes: its length and a tag.
 pub const OVERHEAD: usize = LENGTH + TAG;
-/// What we put into one record, in bytes: it stays in the nearest cache while it is sealed, and the overhead is a thousandth.
+/// The most content of one record of ours, in bytes: it stays in the nearest cache while it is sealed, and the overhead is
+/// a thousandth.
 pub const MAX_PLAIN: usize = (16 << 10) - OVERHEAD;
 /// The length of a record's length, in bytes. With it, a record may be as long as Noise allows: 65,535 bytes.
 const LENGTH: usize = 2;
-/// After so many records in one direction its key is replaced by the next (Noise, 11.3): who takes a key out of a running process
-/// can open no more than these of what came before. A guess: 16 MiB at most, and the cost of one more record. A fuzzer sees few records.
+/// After so many records in one direction its key is replaced by the next (Noise, 11.3): a thief of a key from a running process
+/// can open no more than these records from before. A guess: 16 MiB at most, and the cost of one more record. A fuzzer sees few
+/// records.
 const REKEY_AFTER: u32 = if cfg!(fuzzing) { 4 } else { 1024 };
-/// From how much memory on, in bytes, what was needed for a record in pieces is given back.
+/// The size, in bytes, from which on the buffer for a record in pieces is given back.
 const GIVE_BACK: usize = 16 << 10;
 
 /// A record that does not open, is empty, or is not whole at the end: changed, repeated, left out or not from the peer.

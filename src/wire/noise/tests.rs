@@ -1,4 +1,4 @@
-//! The handshake and the records: against the vectors of others, and against whoever changes, cuts, repeats or leaves out.
+//! The handshake and the records: against the test vectors of others, and against bytes changed, cut, repeated or left out.
 
 use proptest::prelude::*;
 
@@ -11,7 +11,7 @@ fn keys(n: u8, network: Option<NetworkKey>) -> (Keys, String) {
     (Keys::new(&identity, [n ^ 0x55; KEY], network), identity.id().to_string())
 }
 
-/// What each message of a handshake holds, and how it ended at each side.
+/// The messages of a handshake, and how it ended at each side.
 struct Shaken {
     messages: [Vec<u8>; 3],
     dialler: Result<Option<Proven>, Failure>,

@@ -7,10 +7,10 @@ pub const NONCE: usize = 24;
 /// Bytes of a tag, in both schemes.
 pub const TAG: usize = 16;
 
-/// What is sealed, and whose it is. The strong scheme opens nothing that was sealed as something else.
+/// The kind of a sealed text, and its author. The strong scheme opens no text as another kind or author than it was sealed for.
 #[derive(Debug, Clone, Copy)]
 pub struct Bound<'a> {
-    /// What it is.
+    /// Its kind.
     pub purpose: Purpose,
     /// The author's node id.
     pub author: &'a str,
@@ -20,7 +20,7 @@ pub struct Bound<'a> {
     pub place: Place,
 }
 
-/// What is sealed.
+/// The kind of a sealed text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// The text of a message.

@@ -25,9 +25,9 @@ pub const fn sealed_len(plain: usize) -> usize {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scheme {
-    /// What the Python program reads, and weak: AES-256-GCM under a key from PBKDF2-HMAC-SHA256, bound to no author.
+    /// Readable by the Python program, and weak: AES-256-GCM under a key from PBKDF2-HMAC-SHA256, bound to no author.
     Original,
-    /// The strongest: XChaCha20-Poly1305 under keys from Argon2id, bound to author, room and the message's place.
+    /// The strongest: XChaCha20-Poly1305 under keys from Argon2id, bound to author, room and the message's sequence number.
     Argon2id,
 }
 

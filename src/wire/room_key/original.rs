@@ -1,8 +1,8 @@
 //! Encryption of a room's text, as the original has it.
 //!
 //! AES-256-GCM under a key from PBKDF2-HMAC-SHA256 (passphrase, salt: the room's name, 100,000 rounds); what travels is
-//! base64 of a 12-byte nonce and the ciphertext with its tag, with no associated data. It hides text from who has not
-//! the passphrase; but it proves no author, binds a text to no message (whoever has seen one can send it again as his own), and
+//! base64 of a 12-byte nonce and the ciphertext with its tag, with no associated data. It hides text from readers without
+//! the passphrase; but it proves no author, binds a text to no message (anybody who has seen one can send it again as his own), and
 //! guessing is cheap: one graphics card tries tens of thousands of passphrases a second.
 
 use aes_gcm::aead::{Aead, Nonce};

@@ -3,10 +3,10 @@
 //! Argon2id makes a root key of the passphrase, with a salt made from the room's name, so that a guess costs a tenth of a second
 //! and 64 MiB, and helps with one room alone. HKDF-SHA256 (RFC 5869) splits it by use: a key for texts and one for voice. What
 //! travels is base64 of a random 24-byte nonce and the ciphertext of XChaCha20-Poly1305 with its tag; the associated data says
-//! what it is, whose, in which room, and the place of the signed message that it stands in. So it opens in no other place: who
-//! takes it out of a message can't pass it off as his own, or as something newer.
+//! its kind, its author, its room, and the sequence number of the signed message that it stands in. So it opens nowhere else: a
+//! thief who takes it out of a message can't pass it off as his own, or as something newer.
 //!
-//! What it does not give: whoever learns the passphrase reads all that was recorded before.
+//! There is no forward secrecy: anybody who learns the passphrase can read all that was recorded before.
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine;
@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::bound::{Bound, NONCE, Purpose, TAG};
 
-/// What all keys and seals of this scheme begin with.
+/// The prefix of all keys and seals of this scheme.
 const DOMAIN: &[u8] = b"p2p-chat room key 1";
 /// Memory, in KiB; passes; lanes: what RFC 9106, 4 recommends where memory is short, but with one lane, since one thread computes it.
 const COST: (u32, u32, u32) = (64 << 10, 3, 1);
@@ -83,7 +83,7 @@ impl Keys {
     }
 }
 
-/// What a seal is bound to: each part with its length before it, in 4 bytes.
+/// The data that a seal is bound to: each part with its length before it, in 4 bytes.
 fn associated(bound: &Bound<'_>) -> Vec<u8> {
     let purpose: &[u8] = match bound.purpose {
         Purpose::Text => b"text",

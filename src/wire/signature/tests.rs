@@ -67,7 +67,7 @@ fn a_known_answer() {
     assert!(!fits(Claim { public: &public, message: &[0x73], signature: &signature }));
 }
 
-/// What fits times the cofactor only, fits alone and among others; two of them whose parts of small order cancel out do not
+/// A signature that is valid only times the cofactor is so alone and among others; two whose parts of small order cancel out do not
 /// fit better together than alone.
 #[test]
 fn parts_of_small_order_change_no_verdict() {
@@ -111,7 +111,7 @@ fn s_has_one_form() {
     assert!(!fits(it.claim()));
 }
 
-/// What may be wrong with a signature.
+/// A fault of a signature.
 #[derive(Debug, Clone, Copy)]
 enum Wrong {
     Nothing,

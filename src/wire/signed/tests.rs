@@ -1,4 +1,4 @@
-//! What a signature survives, and what it does not.
+//! Changes that a signature survives, and those that it does not.
 
 use proptest::prelude::*;
 use rand_chacha::ChaCha8Rng;
@@ -341,7 +341,7 @@ proptest! {
         prop_assert_eq!(verified(&again), expected, "{}", again);
     }
 
-    /// Whatever is changed of what is signed, it is not believed any more.
+    /// After any change of its signed part a message is no longer believed.
     #[test]
     fn a_signature_survives_no_change(
         message in any_message(),

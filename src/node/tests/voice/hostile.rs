@@ -20,7 +20,7 @@ fn session_of(net: &Net, at: At) -> u64 {
     calls(net, at).own_session().expect("in voice")
 }
 
-/// What a member of level 2 would send, with all numbers that a forger may wish, and not its key.
+/// A datagram like a member's of level 2, with any numbers that a forger may wish, and without its key.
 fn voice(session: u64, counter: u64, frame: u64, codec: Codec, payload: &[u8]) -> Vec<u8> {
     let packet = Packet { counter, frame, codec, payload, repeats: [None; 2] };
     forged(session, counter, |out| inside::write_voice(&packet, true, out))
@@ -211,7 +211,7 @@ fn forged_join(n: usize, victim: &SocketAddr, room: &str) -> Value {
     }
 }
 
-/// A leave of who joined twenty joins before.
+/// A leave of the member that joined twenty joins before.
 fn forged_leave(n: usize, victim: &SocketAddr) -> Value {
     let joined = n.saturating_sub(20);
     let mut leave = forged_join(joined, victim, "general");

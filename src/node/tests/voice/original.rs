@@ -70,7 +70,7 @@ impl Original {
         to.iter().for_each(|to| net.throw_from(self.peer, *to, bytes.clone()));
     }
 
-    /// What it got, of level 1.
+    /// The datagrams of level 1 that it received.
     pub fn heard(&self, net: &Net) -> Vec<Heard> {
         net.got(self.peer).iter().filter_map(|(at, bytes)| read(*at, bytes)).collect()
     }
