@@ -61,8 +61,11 @@ pub fn private_host() -> String {
     if !cfg!(target_os = "linux") {
         return "127.0.0.1".to_owned();
     }
-    let n = COUNTER.fetch_add(1, Ordering::Relaxed);
-    format!("127.{}.{}.{}", 1 + std::process::id() % 250, (n >> 8) & 0xff, n & 0xff)
+    static HOSTS: AtomicU32 = AtomicU32::new(1);
+    // By the whole number of this process, or nearly: another run of the tests has others. Those of 127.0 are everybody's.
+    let (pid, n) = (std::process::id(), HOSTS.fetch_add(1, Ordering::Relaxed));
+    assert!(n < 1 << 8, "a run has 255 of them");
+    format!("127.{}.{}.{n}", 1 + (pid >> 8) % 254, pid & 0xff)
 }
 
 /// Looks again and again until it is so. `look` gives what is wrong meanwhile, which is said if it stays wrong.
