@@ -92,7 +92,7 @@ pub fn in_time(test: impl Fn()) {
 /// How often a machine may be too busy.
 const ATTEMPTS: u32 = 6;
 /// A wake-up that is so late may have cost an audio frame somewhere.
-pub const LATE: Duration = Duration::from_millis(15);
+const LATE: Duration = Duration::from_millis(15);
 
 /// Measures how late a thread is woken at worst, beside a test.
 pub struct Metronome {
