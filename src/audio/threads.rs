@@ -314,10 +314,11 @@ impl Speaker {
             Self::File(writer, name) => {
                 if let Err(e) = writer.write(chunk) {
                     let message = format!("{name}: {e}: nothing more is written to it");
-                    shared.tell(Event::Warning { code: Warning::File, message });
+                    // Who is told finds the file whole.
                     if let Self::File(writer, _) = std::mem::replace(self, Self::None) {
                         writer.give_up();
                     }
+                    shared.tell(Event::Warning { code: Warning::File, message });
                 }
             }
             #[cfg(unix)]

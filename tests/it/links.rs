@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::raw::{Secrets, hello, hello_level2};
-use crate::support::{Node, RawListener, RawPeer, fresh_id, has_fields, list, number, private_host, texts};
+use crate::support::{Node, RawListener, RawPeer, fresh_id, has_fields, list, number, private_host, settles, texts};
 
 const BOB: &str = "127.0.0.1:5001";
 
@@ -53,18 +53,7 @@ fn simultaneous_dials_settle_on_one_link_at_both_ends() {
         ];
         alice.await_event("peer_up", json!({ "username": "Bob" }));
         bob.await_event("peer_up", json!({ "username": "Alice" }));
-        for node in [&mut alice, &mut bob] {
-            // A first dial that found nobody yet is repeated, and may find the link that the other made.
-            let settled = json!({ "links": 1, "handshakes": 0, "dialling": 0 });
-            node.until(&json!({ "cmd": "status" }), |status| has_fields(status, &settled));
-        }
-        let both = |alice: &mut Node, bob: &mut Node| {
-            let link = |node: &mut Node| list(&node.ok(json!({ "cmd": "peers" })), "peers");
-            (link(alice), link(bob))
-        };
-        let (a, b) = both(&mut alice, &mut bob);
-        assert_eq!((a.len(), b.len()), (1, 1));
-        assert_ne!(a[0]["direction"], b[0]["direction"], "it is the same link that both kept");
+        keep_one_link(&mut alice, &mut bob);
         alice.say("one way");
         bob.hears("one way");
         bob.say("the other");
@@ -78,6 +67,23 @@ fn simultaneous_dials_settle_on_one_link_at_both_ends() {
             assert_eq!(ups, downs + 1, "the events tell of one link");
         }
     }
+}
+
+/// Waits until both keep the same link, and no other is under way. With no event: the one with the lower id decides which
+/// link stays, and the other goes on with its own first until it hears that this one ends.
+#[track_caller]
+fn keep_one_link(alice: &mut Node, bob: &mut Node) {
+    settles("one link at both ends", || {
+        let ends = [&mut *alice, &mut *bob].map(|node| {
+            let status = node.ok(json!({ "cmd": "status" }));
+            let links = texts(&list(&node.ok(json!({ "cmd": "peers" })), "peers"), "direction");
+            (has_fields(&status, &json!({ "links": 1, "handshakes": 0, "dialling": 0 })), links)
+        });
+        let [(a_rests, a), (b_rests, b)] = &ends;
+        // What one of them dialled, the other was dialled by.
+        let is_one = a_rests & b_rests && (a.len(), b.len()) == (1, 1) && a != b;
+        if is_one { Ok(()) } else { Err(format!("{ends:?}")) }
+    });
 }
 
 #[test]

@@ -28,7 +28,8 @@ pub mod voice;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -39,6 +40,10 @@ pub use raw::{RawListener, RawPeer};
 
 /// How long anything may take that a test awaits. It only ever serves to fail.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How soon a test looks again at what has no event to await: often enough to cost no time, and seldom enough to leave the
+/// machine to those it looks at.
+pub const AGAIN: Duration = Duration::from_millis(2);
 
 /// The path of the program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_p2p-chat");
@@ -56,8 +61,21 @@ pub fn private_host() -> String {
     if !cfg!(target_os = "linux") {
         return "127.0.0.1".to_owned();
     }
-    let n = COUNTER.fetch_add(1, Ordering::Relaxed);
-    format!("127.{}.{}.{}", 1 + std::process::id() % 250, (n >> 8) & 0xff, n & 0xff)
+    static HOSTS: AtomicU32 = AtomicU32::new(1);
+    // By the whole number of this process, or nearly: another run of the tests has others. Those of 127.0 are everybody's.
+    let (pid, n) = (std::process::id(), HOSTS.fetch_add(1, Ordering::Relaxed));
+    assert!(n < 1 << 8, "a run has 255 of them");
+    format!("127.{}.{}.{n}", 1 + (pid >> 8) % 254, pid & 0xff)
+}
+
+/// Looks again and again until it is so. `look` gives what is wrong meanwhile, which is said if it stays wrong.
+#[track_caller]
+pub fn settles(what: &str, mut look: impl FnMut() -> Result<(), String>) {
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(wrong) = look() {
+        assert!(Instant::now() < deadline, "{what}: never settled: {wrong}");
+        thread::sleep(AGAIN);
+    }
 }
 
 /// Whether each field of `pattern` (an object) is in `value`, and equal.

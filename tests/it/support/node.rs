@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::{Value, json};
 
 use super::line::Rules;
-use super::{PATIENCE, PROGRAM, has_fields, is_control, text};
+use super::{AGAIN, PATIENCE, PROGRAM, has_fields, is_control, text};
 
 /// What Rust says on stderr of a panic. No node may have one, in any test.
 const PANICKED: &str = "panicked at";
@@ -393,7 +393,7 @@ impl Node {
                 return result;
             }
             assert!(Instant::now() < deadline, "never settled: {result}\n{}", self.story());
-            thread::yield_now();
+            thread::sleep(AGAIN);
         }
     }
 

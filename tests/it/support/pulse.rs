@@ -7,7 +7,7 @@ use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,10 +18,38 @@ use super::{Node, PATIENCE, TempDir};
 /// Set to skip what needs PulseAudio.
 const SKIP: &str = "P2P_NO_SOUND";
 
+/// Servers that may run at once, whatever the number of tests that do: each mixes and resamples, and its nodes encode and
+/// decode, so that more of them than cores drown one another's sound.
+const AT_ONCE: usize = 2;
+
+static RUNNING: Mutex<usize> = Mutex::new(0);
+static ENDED: Condvar = Condvar::new();
+
+/// The right to run a server.
+struct Permit;
+
+impl Permit {
+    /// Waits for one.
+    fn take() -> Self {
+        let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = ENDED.wait_while(running, |it| *it >= AT_ONCE).unwrap_or_else(PoisonError::into_inner);
+        *running += 1;
+        Self
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        ENDED.notify_one();
+    }
+}
+
 /// A running server.
 pub struct Pulse {
     dir: TempDir,
     server: Option<Child>,
+    _permit: Permit,
 }
 
 /// Whether tests with real sound are to be left out; says so.
@@ -48,12 +76,13 @@ pub fn is_skipped() -> bool {
 impl Pulse {
     /// Starts a server with these modules, one a line as in PulseAudio's own scripts.
     pub fn start(modules: &str) -> Self {
+        let permit = Permit::take();
         let dir = TempDir::new();
         let socket = dir.path("native");
         // The socket comes last: who can connect finds everything else there.
         let script = format!("{modules}\nload-module module-native-protocol-unix auth-anonymous=1 socket={socket}\n");
         dir.write("script.pa", &script);
-        let mut pulse = Self { dir, server: None };
+        let mut pulse = Self { dir, server: None, _permit: permit };
         pulse.start_again();
         pulse
     }

@@ -95,13 +95,14 @@ const ATTEMPTS: u32 = 6;
 const LATE: Duration = Duration::from_millis(15);
 
 /// Measures how late a thread is woken at worst, beside a test.
-struct Metronome {
+pub struct Metronome {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Duration>,
 }
 
 impl Metronome {
-    fn start() -> Self {
+    /// Begins.
+    pub fn start() -> Self {
         let stop = Arc::<AtomicBool>::default();
         let stops = Arc::clone(&stop);
         let thread = thread::spawn(move || {
@@ -116,7 +117,8 @@ impl Metronome {
         Self { stop, thread }
     }
 
-    fn stop(self) -> Duration {
+    /// Ends. Gives how late it was at worst.
+    pub fn stop(self) -> Duration {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("it measures")
     }
