@@ -27,6 +27,13 @@ pub enum Output {
         /// The bytes.
         bytes: Bytes,
     },
+    /// Queue the same bytes for several links.
+    Fan {
+        /// Which links: a range of [`Outbox::receivers`].
+        links: std::ops::Range<usize>,
+        /// The bytes.
+        bytes: Bytes,
+    },
     /// When what is queued has been written, close our direction.
     HalfClose(LinkId),
     /// Close the link now.
@@ -123,6 +130,8 @@ pub struct Outbox {
     /// What to do.
     pub outputs: Vec<Output>,
     bytes: Vec<u8>,
+    /// The links of all that goes to several.
+    receivers: Vec<LinkId>,
     /// For the simulator: the frames that are sealed for links, as they were before.
     pub tapped: Option<Vec<(LinkId, Vec<u8>)>>,
 }
@@ -143,6 +152,33 @@ impl Outbox {
     /// The bytes of a small frame.
     pub fn bytes(&self, range: &std::ops::Range<usize>) -> &[u8] {
         self.bytes.get(range.clone()).unwrap_or_default()
+    }
+
+    /// The links that an [`Output::Fan`] goes to.
+    pub fn receivers(&self, links: &std::ops::Range<usize>) -> &[LinkId] {
+        self.receivers.get(links.clone()).unwrap_or_default()
+    }
+
+    /// Begins to list links for [`fan_out`](Self::fan_out). Gives the place where the list begins.
+    pub const fn begin_fan(&self) -> usize {
+        self.receivers.len()
+    }
+
+    /// Adds a link to the list.
+    pub fn add_receiver(&mut self, link: LinkId) {
+        self.receivers.push(link);
+    }
+
+    /// Sends bytes to the links that were listed since the place.
+    pub fn fan_out(&mut self, since: usize, bytes: &Bytes) {
+        match *self.receivers.get(since..).unwrap_or_default() {
+            [] => {}
+            [link] => {
+                self.receivers.truncate(since);
+                self.push(Output::Send { link, bytes: bytes.clone() });
+            }
+            _ => self.push(Output::Fan { links: since..self.receivers.len(), bytes: bytes.clone() }),
+        }
     }
 
     /// Writes bytes into the outbox, to be sent to any number of links.
@@ -194,6 +230,8 @@ impl Outbox {
     pub fn clear(&mut self) {
         self.outputs.clear();
         self.bytes.clear();
+        self.receivers.clear();
+        self.receivers.shrink_to(4096);
         self.bytes.shrink_to(64 << 10);
         self.outputs.shrink_to(4096);
     }

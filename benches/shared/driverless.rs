@@ -141,24 +141,28 @@ impl Core {
         self.perform();
     }
 
+    fn send(&mut self, link: LinkId, bytes: &Bytes) {
+        let length = Outbox::length(bytes);
+        self.sent += length as u64;
+        match self.written.iter_mut().find(|(to, _)| *to == link) {
+            Some((_, sum)) => *sum += length,
+            None => self.written.push((link, length)),
+        }
+        if self.heard == Some(link) {
+            self.said.extend_from_slice(self.out.piece(bytes, 0, usize::MAX));
+        }
+    }
+
     /// Does what the node wants done, as far as there is something here to do it with.
     fn perform(&mut self) {
         let mut outputs = std::mem::take(&mut self.out.outputs);
         let mut stepped = Vec::new();
         for output in outputs.drain(..) {
             match output {
-                Output::Send { link, bytes } => {
-                    let length = Outbox::length(&bytes);
-                    self.sent += length as u64;
-                    match self.written.iter_mut().find(|(to, _)| *to == link) {
-                        Some((_, sum)) => *sum += length,
-                        None => self.written.push((link, length)),
-                    }
-                    if self.heard == Some(link) {
-                        self.said.extend_from_slice(match &bytes {
-                            Bytes::Small(range) => self.out.bytes(range),
-                            Bytes::Large(shared) => shared,
-                        });
+                Output::Send { link, bytes } => self.send(link, &bytes),
+                Output::Fan { links, bytes } => {
+                    for link in self.out.receivers(&links).to_vec() {
+                        self.send(link, &bytes);
                     }
                 }
                 Output::Line { kind, text, .. } => {

@@ -249,6 +249,13 @@ impl Loop {
                         io.queue(&bytes, &core.out, &mut core.spare);
                     }
                 }
+                Output::Fan { links, bytes } => {
+                    for link in core.out.receivers(&links) {
+                        if let Some(io) = core.links.get_mut(*link) {
+                            io.queue(&bytes, &core.out, &mut core.spare);
+                        }
+                    }
+                }
                 Output::Line { client, kind, text } => {
                     debug_assert_eq!(client, STDIO);
                     // One lock for all the lines in a row.

@@ -553,17 +553,43 @@ impl Links {
 
     /// Queues a frame for a link. False if it was dropped.
     pub fn queue(&mut self, now: Now, id: LinkId, bytes: &Bytes, out: &mut Outbox) -> bool {
-        match self.table.push_frame(now, id, bytes, out) {
-            Some(true) => true,
-            None => false,
-            Some(false) => {
-                let name = self.peer(id).map(|peer| peer.username.as_str()).unwrap_or_default();
-                let message = format!("{name} does not read what is sent to it: messages for it are being dropped");
-                self.counters.drop(DropCause::QueueFull);
-                self.news.push(News::Trouble(Trouble::SlowPeer, message));
-                false
-            }
+        let queued = self.table.push_frame(now, id, bytes, out);
+        if queued == Some(false) {
+            self.on_queue_full(id);
         }
+        queued == Some(true)
+    }
+
+    /// Queues a frame for every neighbour but one; `only_level2`: for those of level 2 alone. Tells of each whether it was
+    /// taken, or dropped.
+    pub fn queue_for_neighbours(
+        &mut self,
+        now: Now,
+        (but, only_level2): (Option<&Rc<str>>, bool),
+        bytes: &Bytes,
+        out: &mut Outbox,
+        mut tell: impl FnMut(&Rc<str>, bool),
+    ) {
+        let (since, mut full) = (out.begin_fan(), Vec::new());
+        for neighbour in self.neighbours.iter_mut() {
+            if but == Some(&neighbour.id) || (only_level2 && !neighbour.is_level2) {
+                continue;
+            }
+            let queued = self.table.add_to_fan(now, neighbour.link, &mut neighbour.place, bytes, out);
+            if queued == Some(false) {
+                full.push(neighbour.link);
+            }
+            tell(&neighbour.id, queued == Some(true));
+        }
+        out.fan_out(since, bytes);
+        full.into_iter().for_each(|id| self.on_queue_full(id));
+    }
+
+    fn on_queue_full(&mut self, id: LinkId) {
+        let name = self.peer(id).map(|peer| peer.username.as_str()).unwrap_or_default();
+        let message = format!("{name} does not read what is sent to it: messages for it are being dropped");
+        self.counters.drop(DropCause::QueueFull);
+        self.news.push(News::Trouble(Trouble::SlowPeer, message));
     }
 
     /// Seals what was gathered for links of level 2.

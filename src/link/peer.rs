@@ -39,6 +39,8 @@ pub struct Neighbour {
     pub link: LinkId,
     /// Whether it speaks level 2.
     pub is_level2: bool,
+    /// The place where the link stood in the table the last time.
+    pub(super) place: usize,
 }
 
 /// The neighbours, and the link that is used with each: a short list, sorted by id, since every message walks it.
@@ -63,13 +65,18 @@ impl Neighbours {
     }
 
     /// All of them, by their ids.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Neighbour> {
+        self.0.iter_mut()
+    }
+
+    /// All of them, by their ids.
     pub fn iter(&self) -> impl Iterator<Item = &Neighbour> {
         self.0.iter()
     }
 
     /// Adds a neighbour, or gives one another link.
     pub(super) fn insert(&mut self, peer: &Peer, link: LinkId) {
-        let neighbour = Neighbour { id: peer.id.clone(), link, is_level2: peer.is_level2() };
+        let neighbour = Neighbour { id: peer.id.clone(), link, is_level2: peer.is_level2(), place: 0 };
         match self.find(&peer.id) {
             Ok(at) => self.0[at] = neighbour,
             Err(at) => self.0.insert(at, neighbour),

@@ -69,24 +69,31 @@ impl Queue {
 
     /// Queues a frame, in the clear or to be sealed.
     pub fn push_frame(&mut self, now: Now, id: LinkId, bytes: &Bytes, is_sealed: bool, out: &mut Outbox) -> Queued {
-        let length = Outbox::length(bytes);
+        let queued = self.count_frame(now, Outbox::length(bytes), is_sealed);
+        match queued {
+            Queued::Dropped => {}
+            _ if is_sealed => {
+                self.gathered.push(bytes.clone());
+                out.tap(id, bytes);
+            }
+            _ => out.push(Output::Send { link: id, bytes: bytes.clone() }),
+        }
+        queued
+    }
+
+    /// Counts a frame that is queued: the caller sends it, or gathers it to be sealed.
+    pub fn count_frame(&mut self, now: Now, length: usize, is_sealed: bool) -> Queued {
         // The bytes that sealing adds to what one input has gathered: 18 in 16 KiB, and as much again.
         let overhead = if is_sealed { MAX_QUEUE_BYTES / 512 } else { 0 };
         if self.bytes + length + overhead > MAX_QUEUE_BYTES || self.frames >= MAX_QUEUE_FRAMES {
             return Queued::Dropped;
         }
         self.frames += 1;
-        let mut queued = Queued::Taken;
-        if is_sealed {
-            if self.gathered.is_empty() {
-                queued = Queued::FirstToSeal;
-            }
-            self.bytes += length;
-            self.gathered.push(bytes.clone());
-            out.tap(id, bytes);
-        } else {
-            self.push_bytes(id, bytes.clone(), 1, out);
+        self.bytes += length;
+        if !is_sealed {
+            self.push_unit(length, 1);
         }
+        let queued = if is_sealed && self.gathered.is_empty() { Queued::FirstToSeal } else { Queued::Taken };
         let is_high = self.bytes > MAX_QUEUE_BYTES / 4 * 3 || self.frames > MAX_QUEUE_FRAMES / 4 * 3;
         if is_high && self.full.is_none() {
             self.full = Some(Full { since: now.mono, progress: now.mono, waited_for: true });

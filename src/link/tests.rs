@@ -452,3 +452,38 @@ fn frames_that_links_did_not_take_are_counted_at_the_end() {
     a.links.close_all(now, &mut a.out);
     assert_eq!((a.links.len(), a.links.undelivered()), (0, 1));
 }
+
+#[test]
+fn a_frame_for_all_neighbours_but_one_goes_out_once_with_the_list_of_them() {
+    let mut pair = Pair::new();
+    for (n, id) in ["c", "a", "b"].into_iter().enumerate() {
+        let link = LinkId(n as u64);
+        let (now, a) = (pair.now, &mut pair.sides[0]);
+        a.links.on_accepted(now, link, ([127, 0, 0, 1], 9).into(), &mut a.out);
+        let hello = format!(r#"{{"type":"hello","from":"{id}","username":"{id}"}}"#);
+        pair.read(0, link, &[&(hello.len() as u32).to_be_bytes(), hello.as_bytes()].concat());
+    }
+    let (now, a) = (pair.now, &mut pair.sides[0]);
+    a.out.clear();
+    let bytes = a.out.write(|buffer| buffer.extend_from_slice(b"\0\0\0\x02{}"));
+    let fan = |a: &mut Side, but: Option<&str>| {
+        let (but, mut told) = (but.map(Rc::from), Vec::new());
+        a.links.queue_for_neighbours(now, (but.as_ref(), false), &bytes, &mut a.out, |id, taken| {
+            told.push((id.to_string(), taken));
+        });
+        (told, a.out.outputs.pop())
+    };
+    let (told, output) = fan(a, Some("b"));
+    assert_eq!(told, [("a".to_owned(), true), ("c".to_owned(), true)]);
+    let Some(Output::Fan { links, .. }) = output else { panic!("{output:?}") };
+    assert_eq!(a.out.receivers(&links), [LinkId(1), LinkId(0)]);
+    // A link that is gone, and one that has moved in the table.
+    a.links.close(now, LinkId(0), LinkCode::Closed, "gone", &mut a.out);
+    let (told, output) = fan(a, Some("b"));
+    assert_eq!(told, [("a".to_owned(), true)]);
+    assert!(matches!(output, Some(Output::Send { link: LinkId(1), .. })), "{output:?}");
+    assert_eq!(fan(a, None).0.len(), 2);
+    while fan(a, Some("a")).0 == [("b".to_owned(), true)] {}
+    assert_eq!(fan(a, None).0, [("a".to_owned(), true), ("b".to_owned(), false)]);
+    assert!(a.links.is_waiting(now, None) && a.links.counters().dropped.get(&DropCause::QueueFull) == Some(&2));
+}

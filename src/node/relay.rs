@@ -242,24 +242,18 @@ impl Node {
         let mut to = 0;
         let mut missed = Vec::new();
         let mut trace = self.gossip.trace_mut(number);
-        // Queueing does not change the list.
-        for index in 0..self.links.neighbours().len() {
-            let Some(neighbour) = self.links.neighbours().at(index) else { break };
-            if but == Some(&neighbour.id) || (only_level2 && !neighbour.is_level2) {
-                continue;
-            }
-            let (peer, link) = (neighbour.id.clone(), neighbour.link);
-            if !self.links.queue(now, link, bytes, out) {
-                missed.push(peer);
-                continue;
+        let most = self.config.max_links;
+        self.links.queue_for_neighbours(now, (but, only_level2), bytes, out, |peer, taken| {
+            if !taken {
+                return missed.push(peer.clone());
             }
             to += 1;
             if let Some(trace) = &mut trace
-                && trace.links.len() < self.config.max_links
+                && trace.links.len() < most
             {
-                trace.links.push((peer, now.mono, false));
+                trace.links.push((peer.clone(), now.mono, false));
             }
-        }
+        });
         self.hear_links(now, out);
         Handed { to, missed }
     }

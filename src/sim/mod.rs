@@ -528,6 +528,11 @@ impl Net {
         for output in outputs {
             match output {
                 Output::Send { link, bytes } => self.transmit(at, link, &bytes),
+                Output::Fan { links, bytes } => {
+                    for link in self.nodes[at.0].out.receivers(&links).to_vec() {
+                        self.transmit(at, link, &bytes);
+                    }
+                }
                 Output::Line { text, .. } => {
                     let line = serde_json::from_str(&text).unwrap_or_default();
                     self.note_line(at, line);

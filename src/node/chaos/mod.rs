@@ -215,6 +215,12 @@ impl<'c> Chaos<'c> {
                 let bytes = self.out.piece(&bytes, 0, usize::MAX).to_vec();
                 self.node_sent(link, bytes);
             }
+            Output::Fan { links, bytes } => {
+                let bytes = self.out.piece(&bytes, 0, usize::MAX).to_vec();
+                for link in self.out.receivers(&links).to_vec() {
+                    self.node_sent(link, bytes.clone());
+                }
+            }
             Output::HalfClose(_) | Output::Log(..) | Output::Complain(_) => {}
             Output::Store { .. } => {
                 assert!(self.has_state, "there is no state folder");
