@@ -280,12 +280,16 @@ mod tests {
     fn what_could_not_be_saved_is_tried_again_unless_it_has_changed() {
         let it = start();
         it.set("a", 1);
-        it.seen.recv().expect("a commit");
+        assert_eq!(it.seen.recv().expect("a commit"), [row("a", 1)]);
         it.set("b", 1);
         it.answer.send(Err("full".into())).expect("it waits");
         assert_eq!(it.hear().failed, Some((1, "full".into())));
+        assert_eq!(it.seen.recv().expect("another try"), [row("a", 1), row("b", 1)]);
+        // While the disk is busy: after its answer, the next try is but a while away.
         it.set("b", 2);
-        assert_eq!(it.seen.recv().expect("another try"), [row("a", 1), row("b", 2)]);
+        it.answer.send(Err("full".into())).expect("it waits");
+        assert_eq!(it.hear().failed, Some((2, "full".into())));
+        assert_eq!(it.seen.recv().expect("one more"), [row("a", 1), row("b", 2)]);
         it.answer.send(Ok(())).expect("it waits");
         assert_eq!(it.hear().saved, Some(3));
     }

@@ -119,9 +119,15 @@ pub struct TempDir(PathBuf);
 impl TempDir {
     /// An empty one.
     pub fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("p2p-chat-test-{}", fresh_id()));
-        std::fs::create_dir_all(&path).expect("a folder");
-        Self(path)
+        loop {
+            let path = std::env::temp_dir().join(format!("p2p-chat-test-{}", fresh_id()));
+            match std::fs::create_dir(&path) {
+                Ok(()) => return Self(path),
+                // One of a run that was killed, and had the number that this process has.
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => panic!("{}: {e}", path.display()),
+            }
+        }
     }
 
     /// Its path, with a name in it.
