@@ -3,10 +3,9 @@
 //! JSON itself escapes what is below 0x20. Beside that, DEL and the C1 controls (0x7f to 0x9f) and the
 //! bidirectional controls (U+202A to U+202E, U+2066 to U+2069) are written as `\uXXXX` wherever they stand.
 
-use std::io::{self, Write};
-
 use serde::Serialize;
-use serde_json::ser::{Formatter, Serializer};
+
+use crate::base::json::{self, is_unsafe};
 
 /// `value` as one line of JSON, without its newline, with every terminal control escaped.
 ///
@@ -25,7 +24,7 @@ pub fn write_json<'b>(value: &impl Serialize, buffer: &'b mut Vec<u8>) -> &'b st
 }
 
 fn serialise(value: &impl Serialize, bytes: &mut Vec<u8>) {
-    if value.serialize(&mut Serializer::with_formatter(&mut *bytes, SafeFormatter)).is_err() {
+    if json::write::<true>(value, bytes).is_err() {
         bytes.clear();
         bytes.extend_from_slice(b"{}");
     }
@@ -35,45 +34,9 @@ fn serialise(value: &impl Serialize, bytes: &mut Vec<u8>) {
 pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() || is_bidi_control(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
+        if c.is_control() || is_unsafe(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
     }
     out
-}
-
-struct SafeFormatter;
-
-impl Formatter for SafeFormatter {
-    fn write_string_fragment<W: Write + ?Sized>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
-        escape(out, fragment)
-    }
-
-    /// JSON that is written as it came: such characters can only stand in its strings.
-    fn write_raw_fragment<W: Write + ?Sized>(&mut self, out: &mut W, fragment: &str) -> io::Result<()> {
-        escape(out, fragment)
-    }
-}
-
-fn escape<W: Write + ?Sized>(out: &mut W, fragment: &str) -> io::Result<()> {
-    // Everything to be escaped is 0x7f or starts with 0xc2 (C1) or 0xe2 (bidi): plain ASCII takes one look.
-    if !fragment.bytes().any(|b| matches!(b, 0x7f | 0xc2 | 0xe2)) {
-        return out.write_all(fragment.as_bytes());
-    }
-    let mut rest = fragment;
-    while let Some((at, c)) = rest.char_indices().find(|&(_, c)| is_c1(c) || is_bidi_control(c)) {
-        let (before, after) = rest.split_at(at);
-        out.write_all(before.as_bytes())?;
-        write!(out, "\\u{:04x}", u32::from(c))?;
-        rest = after.get(c.len_utf8()..).unwrap_or_default();
-    }
-    out.write_all(rest.as_bytes())
-}
-
-const fn is_c1(c: char) -> bool {
-    matches!(c, '\u{7f}'..='\u{9f}')
-}
-
-const fn is_bidi_control(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -84,7 +47,7 @@ mod tests {
     fn controls_are_escaped_and_come_back_the_same() {
         let nasty: String = (0..0x200).chain(0x2020..0x2070).filter_map(char::from_u32).collect();
         let line = to_json(&nasty);
-        assert!(!line.chars().any(|c| c.is_control() || is_bidi_control(c)), "{line}");
+        assert!(!line.chars().any(|c| c.is_control() || is_unsafe(c)), "{line}");
         assert_eq!(serde_json::from_str::<String>(&line).expect("still JSON"), nasty);
     }
 

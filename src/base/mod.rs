@@ -5,6 +5,7 @@
 pub mod chance;
 mod counters;
 mod ids;
+pub mod json;
 mod moment;
 mod rate;
 mod reason;

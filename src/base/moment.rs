@@ -1,6 +1,6 @@
 //! Moments: the two clocks that the core is given.
 
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// A moment: the clock that never jumps, for durations, and the wall's, for what people read.
 #[derive(Debug, Clone, Copy)]
@@ -11,11 +11,40 @@ pub struct Now {
     pub unix_ms: u64,
 }
 
-/// Milliseconds since 1970 as RFC 3339, UTC.
+/// Milliseconds since 1970 as RFC 3339, UTC. Written here, since every message that is shown or sent bears one.
 pub fn rfc3339(unix_ms: u64) -> String {
     // The year 9999 is as far as the format goes.
     let ms = unix_ms.min(253_402_300_799_999);
-    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms)).to_string()
+    let (year, month, day) = date(ms / 86_400_000);
+    let parts = [
+        (0..4, year),
+        (5..7, month),
+        (8..10, day),
+        (11..13, ms / 3_600_000 % 24),
+        (14..16, ms / 60_000 % 60),
+        (17..19, ms / 1000 % 60),
+        (20..23, ms % 1000),
+    ];
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    for (at, mut rest) in parts {
+        for digit in text.get_mut(at).into_iter().flatten().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+    }
+    std::str::from_utf8(&text).unwrap_or_default().to_owned()
+}
+
+/// Days since 1970 as year, month and day: counted in years that begin with March, so that a leap day is the last.
+const fn date(days: u64) -> (u64, u64, u64) {
+    let since_0000 = days + 719_468;
+    let (era, day) = (since_0000 / 146_097, since_0000 % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (400 * era + year + next, month, day)
 }
 
 /// A duration in whole milliseconds.
@@ -72,5 +101,14 @@ mod tests {
         assert_eq!(times[0], times[1]);
         assert_eq!(Stamps::new(false).next(now), 5);
         assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn dates_are_right_on_every_day() {
+        let of_day = 86_400_000 / 7;
+        for ms in (0..).step_by(86_400_000 + of_day).take_while(|ms| *ms <= 253_402_300_799_999) {
+            let expected = humantime::format_rfc3339_millis(std::time::UNIX_EPOCH + Duration::from_millis(ms));
+            assert_eq!(rfc3339(ms), expected.to_string());
+        }
     }
 }

@@ -15,11 +15,6 @@ impl Node {
         self.clients.emit(event, out);
     }
 
-    /// Tells every client of an event that is already text.
-    pub(super) fn emit_line(&mut self, kind: EventKind, text: String, out: &mut Outbox) {
-        self.clients.emit_line(kind, text, out);
-    }
-
     /// Warns of something, but not of the same thing again and again.
     pub(super) fn warn(&mut self, now: Now, code: WarningCode, message: &str, out: &mut Outbox) {
         self.clients.warn(now, code, message, out);

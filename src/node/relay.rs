@@ -15,6 +15,7 @@ use crate::gossip::batch::Parsed;
 use crate::gossip::{Admission, Bringer, Copy, Verdict, Way};
 use crate::history::{Kept, Label};
 use crate::link::Links;
+use crate::rooms::Rooms;
 use crate::wire::control::{Control, Malformed};
 use crate::wire::limits::{MAX_TEXT, MAX_TTL};
 use crate::wire::message::{Refusal, Ttl, View};
@@ -293,39 +294,14 @@ impl Node {
         };
         if let Some(kept) = &mut for_event {
             kept.pos = pos;
-            let line = self.message_line(view, kept, true);
-            if let Some(line) = line {
-                self.emit_line(EventKind::Message, line, out);
-            }
+            let Self { rooms, clients, .. } = self;
+            with_message(rooms, view, kept, |message| clients.emit(&Event::Message(message), out));
         }
     }
 
-    /// The event `message` of a kept message: as a line of output, or as an entry of `history`. `None` if its frame is
-    /// not one that is kept.
-    pub(super) fn message_line(&self, view: &View<'_>, kept: &Kept, as_event: bool) -> Option<String> {
-        let room = view.room.name().ok()?;
-        let from = view.from.name().ok()?;
-        let opened = self.rooms.open(view, &room, &from);
-        let meta = opened.meta.and_then(|meta| RawValue::from_string(meta).ok());
-        let message = event::Message {
-            id: &view.id.name().ok()?,
-            room: &room,
-            from: &from,
-            username: &view.username.name().ok()?,
-            text: opened.text.as_deref(),
-            error: opened.error,
-            ts: &view.ts.time().ok()?,
-            received_at: &rfc3339(kept.received_at),
-            pos: kept.pos,
-            hops: kept.hops,
-            via: kept.via.as_deref(),
-            encrypted: opened.encrypted,
-            verified: kept.verified,
-            own: kept.via.is_none(),
-            caught_up: false,
-            meta: meta.as_deref(),
-        };
-        Some(if as_event { to_json(&Event::Message(message)) } else { to_json(&message) })
+    /// A kept message as an entry of `history`. `None` if its frame is not one that is kept.
+    pub(super) fn history_entry(&self, view: &View<'_>, kept: &Kept) -> Option<String> {
+        with_message(&self.rooms, view, kept, |message| to_json(&message))
     }
 
     /// Tells that a message went no further, if anyone wants to know.
@@ -342,6 +318,37 @@ impl Node {
             self.emit(&Event::Dropped(event), out);
         }
     }
+}
+
+/// Makes the event `message` of a kept message. `None` if its frame is not one that is kept.
+fn with_message<T>(
+    rooms: &Rooms,
+    view: &View<'_>,
+    kept: &Kept,
+    then: impl FnOnce(event::Message<'_>) -> T,
+) -> Option<T> {
+    let room = view.room.name().ok()?;
+    let from = view.from.name().ok()?;
+    let opened = rooms.open(view, &room, &from);
+    let meta = opened.meta.and_then(|meta| RawValue::from_string(meta).ok());
+    Some(then(event::Message {
+        id: &view.id.name().ok()?,
+        room: &room,
+        from: &from,
+        username: &view.username.name().ok()?,
+        text: opened.text.as_deref(),
+        error: opened.error,
+        ts: &view.ts.time().ok()?,
+        received_at: &rfc3339(kept.received_at),
+        pos: kept.pos,
+        hops: kept.hops,
+        via: kept.via.as_deref(),
+        encrypted: opened.encrypted,
+        verified: kept.verified,
+        own: kept.via.is_none(),
+        caught_up: false,
+        meta: meta.as_deref(),
+    }))
 }
 
 /// The link that brings a message.

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use super::frame::PREFIX;
 use super::identity::Identity;
 use super::signed::{self, Place};
+use crate::base::json;
 
 /// A message of ours.
 #[derive(Debug, Serialize)]
@@ -202,7 +203,7 @@ pub fn frame(message: &Message<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(&[0; PREFIX]);
     // Writing to memory does not fail, and every type above can be written.
-    let _ = serde_json::to_writer(&mut *out, message);
+    let _ = json::write::<false>(message, out);
     let length = u32::try_from(out.len() - start - PREFIX).unwrap_or(u32::MAX);
     if let Some(prefix) = out.get_mut(start..start + PREFIX) {
         prefix.copy_from_slice(&length.to_be_bytes());

@@ -18,6 +18,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::Write as _;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -30,6 +31,7 @@ use super::identity::{self, Identity, KEY, SIGNATURE};
 use super::limits::{MAX_NAME, MAX_SIGNED, MAX_TTL};
 use super::message::{View, fields};
 use super::signature;
+use crate::base::json;
 
 /// The beginning of everything signed as a message, so that a signature for another purpose is none for a message.
 pub const PURPOSE: &[u8] = b"p2p-chat signed message 1";
@@ -161,24 +163,37 @@ pub fn sign(identity: &Identity, place: Place, frame: &mut Vec<u8>) -> bool {
 }
 
 fn try_sign(identity: &Identity, place: Place, frame: &mut Vec<u8>) -> Option<()> {
-    let json = frame.get(PREFIX..)?;
-    let mut all = fields(json)?;
-    all.retain(|(name, _)| !UNSIGNED.contains(&&**name));
-    let names: Vec<&str> = all.iter().map(|(name, _)| &**name).collect();
+    let json = std::str::from_utf8(frame.get(PREFIX..)?).ok()?;
+    let key = identity.public();
+    let mut message = begin(&key, place);
+    let count_at = message.len();
+    message.extend_from_slice(&[0; 4]);
+    let names = canonical::members(json, |name| UNSIGNED.contains(&name), &mut message)?;
+    let names: Vec<&str> = names.iter().map(|name| &**name).collect();
     if !are_names(&names) {
         return None;
     }
-    let values: Vec<&str> = all.iter().map(|(_, value)| *value).collect();
-    let key = identity.public();
-    let by = identity.sign(&to_sign(&key, place, &names, &values)?);
-    // What a name may be does not need to be escaped, but for what JSON always escapes.
-    let of = serde_json::to_string(&names.join(",")).ok()?;
+    message.get_mut(count_at..count_at + 4)?.copy_from_slice(&u32::try_from(names.len()).ok()?.to_be_bytes());
+    let by = identity.sign(&message);
+    // The rest is written where it belongs, over what was signed.
+    let mut sig = message;
+    sig.clear();
     let Place { epoch, n } = place;
-    let (key, by) = (URL_SAFE_NO_PAD.encode(key), URL_SAFE_NO_PAD.encode(by));
-    let sig = format!(r#","sig":{{"key":"{key}","epoch":{epoch},"n":{n},"of":{of},"by":"{by}"}}"#);
+    let mut base64 = [0; SIGNATURE * 2];
+    sig.extend_from_slice(br#","sig":{"key":""#);
+    let length = URL_SAFE_NO_PAD.encode_slice(key, &mut base64).ok()?;
+    sig.extend_from_slice(base64.get(..length)?);
+    write!(sig, r#"","epoch":{epoch},"n":{n},"of":"#).ok()?;
+    // What a name may be does not need to be escaped, but for what JSON always escapes.
+    json::write::<false>(&names.join(","), &mut sig).ok()?;
+    sig.extend_from_slice(br#","by":""#);
+    let length = URL_SAFE_NO_PAD.encode_slice(by, &mut base64).ok()?;
+    sig.extend_from_slice(base64.get(..length)?);
+    sig.extend_from_slice(br#""}"#);
     let end = frame.iter().rposition(|&b| b == b'}')?;
     let length = u32::try_from(frame.len() - PREFIX + sig.len()).ok()?;
-    frame.splice(end..end, sig.bytes());
+    frame.extend_from_slice(&sig);
+    frame.get_mut(end..)?.rotate_right(sig.len());
     frame.get_mut(..PREFIX)?.copy_from_slice(&length.to_be_bytes());
     Some(())
 }
@@ -252,13 +267,19 @@ fn named<'a>(view: &View<'a>, names: &[&str]) -> Option<Vec<&'a str>> {
     values.into_iter().collect()
 }
 
-/// The bytes that are signed.
-fn to_sign(key: &[u8; KEY], place: Place, names: &[&str], values: &[&str]) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(512);
+/// What is signed begins with this, whatever the fields.
+fn begin(key: &[u8; KEY], place: Place) -> Vec<u8> {
+    let mut out = Vec::with_capacity(768);
     out.extend_from_slice(PURPOSE);
     out.extend_from_slice(key);
     out.extend_from_slice(&place.epoch.to_be_bytes());
     out.extend_from_slice(&place.n.to_be_bytes());
+    out
+}
+
+/// What is signed.
+fn to_sign(key: &[u8; KEY], place: Place, names: &[&str], values: &[&str]) -> Option<Vec<u8>> {
+    let mut out = begin(key, place);
     out.extend_from_slice(&u32::try_from(names.len()).ok()?.to_be_bytes());
     for (name, value) in names.iter().zip(values) {
         canonical::text(name, &mut out)?;

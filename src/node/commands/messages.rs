@@ -168,7 +168,7 @@ impl Node {
         let mut bytes = 0;
         let mut messages: Vec<(u64, Box<RawValue>)> = Vec::new();
         let mut take = |kept: &Kept| {
-            let line = View::parse(&kept.frame).ok().and_then(|view| self.message_line(&view, kept, false));
+            let line = View::parse(&kept.frame).ok().and_then(|view| self.history_entry(&view, kept));
             let Some(line) = line.and_then(|line| RawValue::from_string(line).ok()) else { return true };
             bytes += line.get().len() + 1;
             let fits = bytes <= MAX_ANSWER || messages.is_empty();
