@@ -5,7 +5,7 @@
 #![allow(dead_code, reason = "shared by benches, each of which uses a part")]
 
 use p2p_chat::wire::identity::Identity;
-use p2p_chat::wire::signed::{Place, sign};
+use p2p_chat::wire::signed::{SeqNo, sign};
 
 use crate::frame;
 
@@ -45,7 +45,7 @@ impl Chats {
             return true;
         };
         let mut frame = self.frame.clone();
-        let is_signed = sign(identity, Place { epoch: 1, n: number + 1 }, &mut frame);
+        let is_signed = sign(identity, SeqNo { epoch: 1, n: number + 1 }, &mut frame);
         to.append(&mut frame);
         is_signed
     }

@@ -9,7 +9,7 @@ use p2p_chat::wire::frame::PREFIX;
 use p2p_chat::wire::identity::Identity;
 use p2p_chat::wire::limits::{MAX_META, MAX_NAME, MAX_TEXT, MAX_TTL};
 use p2p_chat::wire::message::{Field, Ttl, View, fields as all_fields, is_json};
-use p2p_chat::wire::signed::{self, Place, Signed};
+use p2p_chat::wire::signed::{self, SeqNo, Signed};
 use serde_json::{Value, json};
 
 fuzz_target!(|frame: &[u8]| {
@@ -19,8 +19,8 @@ fuzz_target!(|frame: &[u8]| {
         read(field);
     }
     relay(&view);
-    let (verified, place) = (signed::verify(&view), signed::place(&view));
-    assert!(verified.is_err() || place == verified.ok().map(|it| it.place));
+    let (verified, seq) = (signed::verify(&view), signed::seq_no(&view));
+    assert!(verified.is_err() || seq == verified.ok().map(|it| it.seq));
     if let Some(frame) = sign(&view) {
         change(frame);
     }
@@ -33,7 +33,7 @@ fn author() -> Identity {
 
 /// The same frame, signed: `from` is the author's, and `ttl0` added if it is missing.
 fn sign(view: &View<'_>) -> Option<Vec<u8>> {
-    let place = Place { epoch: 7, n: 1 << 40 };
+    let seq = SeqNo { epoch: 7, n: 1 << 40 };
     let (author, bytes) = (author(), view.bytes());
     let mut frame = vec![0; PREFIX];
     match view.from.json() {
@@ -56,7 +56,7 @@ fn sign(view: &View<'_>) -> Option<Vec<u8>> {
         frame.splice(end..end, *b",\"ttl0\":32");
     }
     let before = frame.clone();
-    if view.sig.is_some() || !signed::sign(&author, place, &mut frame) {
+    if view.sig.is_some() || !signed::sign(&author, seq, &mut frame) {
         // Not without a reason.
         assert!(view.sig.is_some() || frame == before);
         return None;
@@ -64,8 +64,8 @@ fn sign(view: &View<'_>) -> Option<Vec<u8>> {
     let frame = frame.split_off(PREFIX);
     let view = View::parse(&frame).expect("what was signed can be read");
     match signed::verify(&view) {
-        Ok(Signed { key, place: it, ttl0 }) => {
-            assert!(key == author.public() && it == place && number(&view) == Some(ttl0.into()));
+        Ok(Signed { key, seq: it, ttl0 }) => {
+            assert!(key == author.public() && it == seq && number(&view) == Some(ttl0.into()));
         }
         // It is signed, with a `ttl0` that is none.
         Err(_) => {

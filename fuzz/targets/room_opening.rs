@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use p2p_chat::wire::room_key::{Bound, NONCE, Purpose, RoomKey, Scheme};
-use p2p_chat::wire::signed::Place;
+use p2p_chat::wire::signed::SeqNo;
 use p2p_chat_fuzz::Choices;
 
 fuzz_target!(|input: &[u8]| {
@@ -12,7 +12,7 @@ fuzz_target!(|input: &[u8]| {
     let scheme = [Scheme::Original, Scheme::Argon2id][choices.below(2)];
     let key = RoomKey::derive_at_once(scheme, "k", "r");
     let (at, by, other) = (choices.number(), choices.byte(), choices.below(4));
-    let bound = Bound { purpose: Purpose::Text, author: "a", room: "r", place: Place { epoch: 7, n: 8 } };
+    let bound = Bound { purpose: Purpose::Text, author: "a", room: "r", seq: SeqNo { epoch: 7, n: 8 } };
     let sealed = key.seal(choices.0, &bound, [by; NONCE]);
     assert_eq!(key.open(&sealed, &bound).as_deref(), Some(choices.0));
     // Changed in one place.
@@ -26,7 +26,7 @@ fuzz_target!(|input: &[u8]| {
         0 => Bound { purpose: Purpose::Meta, ..bound },
         1 => Bound { author: "", ..bound },
         2 => Bound { room: "rr", ..bound },
-        _ => Bound { place: Place { epoch: 8, n: 7 }, ..bound },
+        _ => Bound { seq: SeqNo { epoch: 8, n: 7 }, ..bound },
     };
     assert_eq!(key.open(&sealed, &bound).is_some(), scheme == Scheme::Original);
     // Whatever it is.

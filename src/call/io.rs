@@ -6,7 +6,7 @@ use crate::base::{DialId, LinkId};
 use crate::outbox::{Bytes, Outbox};
 use crate::wire::outgoing::Message;
 use crate::wire::room_key::RoomKey;
-use crate::wire::signed::Place;
+use crate::wire::signed::SeqNo;
 
 /// Carries out effects at once, in the order of the calls, and answers questions. It cannot call back.
 pub trait Io {
@@ -26,13 +26,13 @@ pub trait Io {
     fn dial(&mut self, addr: SocketAddr) -> DialId;
 
     /// The sequence number of our next signed message.
-    fn next_place(&mut self) -> Place;
+    fn next_seq_no(&mut self) -> SeqNo;
 
     /// Begins a message of ours: stamps it, and remembers its id as seen. `None`: that id has been seen before.
     fn begin_message(&mut self, id: &str) -> Option<Begun>;
 
     /// Signs a message of ours, which becomes a frame.
-    fn sign(&self, message: &Message<'_>, place: Place) -> Option<Vec<u8>>;
+    fn sign(&self, message: &Message<'_>, seq: SeqNo) -> Option<Vec<u8>>;
 
     /// Hands a message of ours to every neighbour.
     fn hand_out(&mut self, id: &str, room: &str, number: u64, frame: &Bytes);

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crate::wire::limits::{MAX_VOICE_KNOWN, MAX_VOICE_MEMBERS, VOICE_FORGET, VOICE_FORGET_ORIGINAL, VOICE_GONE, bound};
-use crate::wire::signed::Place;
+use crate::wire::signed::SeqNo;
 
 /// Sessions that have ended, each with the place of what was said of it last, remembered so that a late copy of a join does not
 /// bring them back. A guess.
@@ -21,7 +21,7 @@ const MAX_ENDED: usize = bound(256, 4);
 #[derive(Debug, Default)]
 pub struct Roster {
     members: BTreeMap<Rc<str>, Member>,
-    ended: VecDeque<(u64, Option<Place>)>,
+    ended: VecDeque<(u64, Option<SeqNo>)>,
 }
 
 /// A member.
@@ -47,8 +47,8 @@ pub struct Member {
     pub left: u8,
     pub ttl0: u8,
     /// The place of that join, and of the last that it said, if it signs what it says.
-    pub place: Option<Place>,
-    pub latest: Option<Place>,
+    pub seq: Option<SeqNo>,
+    pub latest: Option<SeqNo>,
     /// Level 1: a join in its name that does not fit it, for when it has fallen silent.
     pub claim: Option<Box<Member>>,
     /// Level 1: it is said to have left, which counts when it has fallen silent.
@@ -147,15 +147,15 @@ impl Roster {
 
     /// Takes in a join. `heard`: the member that is known by that id is being heard, and has not said this itself.
     pub fn join(&mut self, id: &Rc<str>, mut member: Member, heard: bool) -> Joined {
-        if self.ended.iter().any(|(session, last)| member.session == Some(*session) && member.place <= *last) {
+        if self.ended.iter().any(|(session, last)| member.session == Some(*session) && member.seq <= *last) {
             return Joined::Refused;
         }
         let before = self.members.get_mut(id);
-        if before.as_ref().is_some_and(|before| before.place > member.place) {
+        if before.as_ref().is_some_and(|before| before.seq > member.seq) {
             return Joined::Refused;
         }
         let same_room = before.as_ref().is_some_and(|before| before.room == member.room);
-        let held = heard && member.place.is_none();
+        let held = heard && member.seq.is_none();
         if let Some(before) = before.filter(|it| held && (!same_room || it.session != member.session)) {
             before.claim = Some(Box::new(member));
             return Joined::Held;
@@ -176,7 +176,7 @@ impl Roster {
             }
             Some(before) if same_room => {
                 // Another session of the same author.
-                member.sign = before.sign.filter(|_| member.place.is_some());
+                member.sign = before.sign.filter(|_| member.seq.is_some());
                 Joined::Known { muted_changed: before.muted != member.muted }
             }
             before => Joined::New { from: before.map(|before| before.room) },
@@ -231,7 +231,7 @@ mod tests {
         Member {
             room: room.into(),
             direct: false,
-            place: None,
+            seq: None,
             latest: None,
             claim: None,
             leaving: false,
@@ -287,14 +287,14 @@ mod tests {
     fn what_was_said_earlier_changes_nothing_that_was_said_later() {
         let (now, mut roster, bob) = (start(), Roster::default(), Rc::from("bob"));
         let said = |room: &str, session, n| {
-            let place = Some(Place { epoch: 1, n });
-            Member { place, latest: place, ..member(now, room, Some(session)) }
+            let seq = Some(SeqNo { epoch: 1, n });
+            Member { seq, latest: seq, ..member(now, room, Some(session)) }
         };
         roster.join(&bob, said("a", 1, 5), false);
         assert_eq!(roster.join(&bob, said("b", 2, 4), false), Joined::Refused, "an older session");
         assert_eq!(roster.join(&bob, member(now, "b", None), false), Joined::Refused, "not signed");
         let it = roster.get_mut("bob").expect("there");
-        (it.muted, it.latest) = (true, Some(Place { epoch: 1, n: 9 }));
+        (it.muted, it.latest) = (true, Some(SeqNo { epoch: 1, n: 9 }));
         assert_eq!(roster.join(&bob, said("a", 1, 7), false), Joined::Known { muted_changed: false });
         assert_eq!(roster.join(&bob, said("a", 1, 10), false), Joined::Known { muted_changed: true });
         assert_eq!(roster.join(&bob, said("a", 3, 11), true), Joined::Known { muted_changed: false }, "a new session");

@@ -22,7 +22,7 @@ use crate::wire::datagram::Sealer;
 use crate::wire::datagram::sealed::{self, Key};
 use crate::wire::message::View;
 use crate::wire::room_key::{Bound, Purpose, RoomKey, Scheme, original};
-use crate::wire::signed::{self, Place};
+use crate::wire::signed::{self, SeqNo};
 use crate::wire::window::Window;
 
 /// How a session's key is announced: one of these.
@@ -49,12 +49,12 @@ impl Calls {
     }
 
     /// How our session's key is announced in the message of that sequence number.
-    pub(super) fn announced_key(&mut self, place: Place, io: &dyn Io) -> Option<Announced> {
+    pub(super) fn announced_key(&mut self, seq: SeqNo, io: &dyn Io) -> Option<Announced> {
         let call = self.call.as_ref()?;
         let Some(key) = io.keys(&call.room)[0] else {
             return Some(Announced { key: Some(STANDARD.encode(call.key)), ..Announced::default() });
         };
-        let bound = Bound { purpose: Purpose::Voice, author: &self.id, room: &call.room, place };
+        let bound = Bound { purpose: Purpose::Voice, author: &self.id, room: &call.room, seq };
         let sealed = Some(key.seal(&call.key, &bound, self.secrets.bytes()));
         Some(match key.scheme() {
             Scheme::Argon2id => Announced { sealed_key: sealed, ..Announced::default() },
@@ -72,7 +72,7 @@ impl Calls {
             [None, _] => STANDARD.decode(fields.key?).ok().and_then(decode)?,
             keys => {
                 let bound =
-                    Bound { purpose: Purpose::Voice, author: id, room: &member.room, place: signed::place(&view)? };
+                    Bound { purpose: Purpose::Voice, author: id, room: &member.room, seq: signed::seq_no(&view)? };
                 keys.into_iter().flatten().find_map(|key| {
                     let sealed = match key.scheme() {
                         Scheme::Argon2id => fields.sealed_key.as_deref()?,

@@ -24,7 +24,7 @@ use crate::outbox::Bytes;
 use crate::wire::limits::{MAX_SIGNAL, MAX_TTL, VOICE_REJOIN};
 use crate::wire::message::View;
 use crate::wire::outgoing::{self, CODECS, Message, VoiceJoin, VoiceSignal};
-use crate::wire::signed::{self, Place};
+use crate::wire::signed::{self, SeqNo};
 
 /// A received signal of voice, its header read.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ impl Calls {
             // A member of level 2 does not become one of level 1: that would be a way to make everyone send it PCM.
             return None;
         }
-        let place = signed::place(view).filter(|_| signal.verified);
+        let seq = signed::seq_no(view).filter(|_| signal.verified);
         let member = Member {
             room: signal.room.into(),
             username: signal.username.to_owned(),
@@ -120,8 +120,8 @@ impl Calls {
             join: view.bytes().into(),
             left: signal.left,
             ttl0: signal.ttl0,
-            place,
-            latest: place,
+            seq,
+            latest: seq,
             claim: None,
             leaving: false,
         };
@@ -224,22 +224,22 @@ impl Calls {
 
     /// Whether a signal is of the member that it names: in that room, and that session. If so: its sequence number, if it is
     /// signed.
-    fn is_of_member(&self, signal: &Signal<'_>) -> Option<Option<Place>> {
+    fn is_of_member(&self, signal: &Signal<'_>) -> Option<Option<SeqNo>> {
         let member = self.roster.get(signal.from).filter(|member| *member.room == *signal.room)?;
         let is_its_session = member.session == Level2Fields::read(signal.view).map(|(session, _)| session);
-        is_its_session.then(|| signed::place(signal.view).filter(|_| signal.verified))
+        is_its_session.then(|| signed::seq_no(signal.view).filter(|_| signal.verified))
     }
 
     fn on_leave(&mut self, now: Now, signal: &Signal<'_>, io: &mut dyn Io) -> Option<()> {
-        let place = self.is_of_member(signal)?;
+        let seq = self.is_of_member(signal)?;
         let id: Rc<str> = signal.from.into();
         let heard = self.is_heard(now, &id);
         let member = self.roster.get_mut(&id)?;
-        if place < member.place {
+        if seq < member.seq {
             return None;
         }
-        member.latest = member.latest.max(place);
-        member.leaving = place.is_none() && heard && !signal.direct;
+        member.latest = member.latest.max(seq);
+        member.leaving = seq.is_none() && heard && !signal.direct;
         if !member.leaving {
             self.member_left(&id, io);
         }
@@ -247,13 +247,13 @@ impl Calls {
     }
 
     fn on_mute(&mut self, signal: &Signal<'_>, io: &mut dyn Io) -> Option<()> {
-        let place = self.is_of_member(signal)?;
+        let seq = self.is_of_member(signal)?;
         let muted = signal.view.muted.boolean()?;
         let member = self.roster.get_mut(signal.from)?;
-        if place < member.latest {
+        if seq < member.latest {
             return None;
         }
-        member.latest = place;
+        member.latest = seq;
         if std::mem::replace(&mut member.muted, muted) != muted {
             self.tell_muted(&signal.from.into(), io);
         }
@@ -380,8 +380,8 @@ impl Calls {
         let (session, muted) = (format!("{:016x}", call.sealer.session()), call.muted);
         let codecs = if call.talker.has_codec() { CODECS } else { &[] };
         let id = self.chance.uuid();
-        let place = io.next_place();
-        let announced = if kind == Kind::Join { self.announced_key(place, io)? } else { Announced::default() };
+        let seq = io.next_seq_no();
+        let announced = if kind == Kind::Join { self.announced_key(seq, io)? } else { Announced::default() };
         let begun = io.begin_message(&id)?;
         let signal = VoiceSignal {
             id: &id,
@@ -409,7 +409,7 @@ impl Calls {
             Kind::Leave => Message::VoiceLeave(signal),
             Kind::Muted => Message::VoiceMuteStatus(signal),
         };
-        let signed = io.sign(&message, place)?;
+        let signed = io.sign(&message, seq)?;
         let frame = io.out().write(|buffer| buffer.extend_from_slice(&signed));
         if let (Kind::Join, Some(call)) = (kind, &mut self.call) {
             call.join = Some(signed.into());

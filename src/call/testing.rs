@@ -17,7 +17,7 @@ use crate::wire::datagram::sealed::{KEY, Key};
 use crate::wire::datagram::{Datagram, Sealer};
 use crate::wire::identity::Identity;
 use crate::wire::limits::{MAX_VOICE_KNOWN, MAX_VOICE_MEMBERS};
-use crate::wire::signed::{self, Place};
+use crate::wire::signed::{self, SeqNo};
 
 /// A member.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl Member {
     fn sign(&self, message: &Value) -> Value {
         let body = message.to_string();
         let mut frame = [&(body.len() as u32).to_be_bytes()[..], body.as_bytes()].concat();
-        assert!(signed::sign(&self.identity, Place { epoch: 1, n: self.n }, &mut frame));
+        assert!(signed::sign(&self.identity, SeqNo { epoch: 1, n: self.n }, &mut frame));
         serde_json::from_slice(&frame[4..]).expect("JSON")
     }
 

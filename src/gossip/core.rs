@@ -23,7 +23,7 @@ use crate::base::{Bucket, Chance, Counters, DropCause, Now, Rate, Roots};
 use crate::wire::identity::belongs_to_a_key;
 use crate::wire::limits::{MAX_TTL, TTL_NEAR_END};
 use crate::wire::message::View;
-use crate::wire::signed::{self, Bad, Claim, Place, Signed};
+use crate::wire::signed::{self, Bad, Claim, SeqNo, Signed};
 
 /// The core of gossip.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ pub struct Way {
     /// See `left`.
     pub ttl0: u8,
     /// Its sequence number, if its signature is right.
-    pub seq: Option<Place>,
+    pub seq: Option<SeqNo>,
 }
 
 impl Way {
@@ -98,7 +98,7 @@ impl Way {
     fn new(copy: &Copy<'_>, number: u64, signed: Option<&Signed>) -> Self {
         let ttl0 = signed.map_or(copy.ttl0, |signed| signed.ttl0);
         let left = signed.map_or(copy.left, |signed| copy.left.min(signed.ttl0));
-        Self { number, left, ttl0, seq: signed.map(|signed| signed.place) }
+        Self { number, left, ttl0, seq: signed.map(|signed| signed.seq) }
     }
 }
 
@@ -163,14 +163,14 @@ impl Gossip {
             Err((cause, blame)) => return Admission::Refused { cause, blame },
         };
         let refused = |cause| Admission::Refused { cause, blame: None };
-        if signed.as_ref().is_some_and(|signed| !self.is_new_place(copy.from, signed)) {
+        if signed.as_ref().is_some_and(|signed| !self.is_new_seq_no(copy.from, signed)) {
             return refused(DropCause::Replayed);
         }
         if *copy.from != **copy.via && !self.may_pass(now, copy.from, signed.is_some(), bringer) {
             return refused(DropCause::Rate);
         }
         if let Some(signed) = &signed {
-            self.replay.take(copy.from, signed.place);
+            self.replay.take(copy.from, signed.seq);
         }
         let way = Way::new(copy, 0, signed.as_ref());
         match self.seen.insert(copy.id, author, way.left) {
@@ -257,8 +257,8 @@ impl Gossip {
 
     /// Whether a signed message's sequence number has not been taken. Only this node signs with its key, so a message of its own
     /// that it no longer remembers is a recording as well.
-    fn is_new_place(&self, from: &str, signed: &Signed) -> bool {
-        *from != *self.id && self.replay.is_new(from, signed.place)
+    fn is_new_seq_no(&self, from: &str, signed: &Signed) -> bool {
+        *from != *self.id && self.replay.is_new(from, signed.seq)
     }
 
     /// Whether a message that a neighbour passes on may go further.

@@ -6,7 +6,7 @@
 //! saved, or run out, the node begins a higher epoch and goes on.
 
 use crate::base::{Chance, Now};
-use crate::wire::signed::Place;
+use crate::wire::signed::SeqNo;
 
 /// Counters that are set aside at once: at full speed some seconds' worth. Those that are left when a node is killed are skipped.
 const BLOCK: u64 = 1 << 16;
@@ -18,7 +18,7 @@ const EPOCH_SPREAD: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct Numbers {
     /// The last one that was taken.
-    last: Place,
+    last: SeqNo,
     /// Whether they are kept in a state folder.
     are_kept: bool,
     /// The last counter of the epoch that is safely set aside, if they are kept.
@@ -35,17 +35,17 @@ pub struct Numbers {
 impl Numbers {
     /// Goes on after the numbers of an earlier run, if it left a row, or begins a new epoch.
     pub fn new(row: Option<&[u8]>, are_kept: bool, epoch: u64, secrets: Chance) -> Self {
-        let last = row.and_then(read).unwrap_or(Place { epoch, n: 0 });
+        let last = row.and_then(read).unwrap_or(SeqNo { epoch, n: 0 });
         Self { last, are_kept, safe_to: last.n, asked: None, in_memory: false, untold: false, secrets }
     }
 
     /// The number of our next signed message: taken before it is composed, since what is sealed in it is bound to it. One that
     /// is not used after all leaves a gap, which hurts nobody.
-    pub fn next(&mut self, now: Now) -> Place {
+    pub fn next(&mut self, now: Now) -> SeqNo {
         if self.are_kept && !self.in_memory && self.last.n >= self.safe_to {
             let spread = self.secrets.number() % EPOCH_SPREAD;
             let epoch = now.unix_ms.max(self.last.epoch.saturating_add(1)).saturating_add(spread);
-            (self.last, self.safe_to, self.asked) = (Place { epoch, n: 0 }, 0, None);
+            (self.last, self.safe_to, self.asked) = (SeqNo { epoch, n: 0 }, 0, None);
             (self.in_memory, self.untold) = (true, true);
         }
         self.last.n += 1;
@@ -85,7 +85,7 @@ impl Numbers {
     }
 
     /// The last number that was taken.
-    pub const fn last(&self) -> Place {
+    pub const fn last(&self) -> SeqNo {
         self.last
     }
 
@@ -102,9 +102,9 @@ impl Numbers {
 }
 
 /// Reads a row.
-pub fn read(row: &[u8]) -> Option<Place> {
+pub fn read(row: &[u8]) -> Option<SeqNo> {
     let (epoch, n) = row.split_first_chunk()?;
-    Some(Place { epoch: u64::from_be_bytes(*epoch), n: u64::from_be_bytes(n.try_into().ok()?) })
+    Some(SeqNo { epoch: u64::from_be_bytes(*epoch), n: u64::from_be_bytes(n.try_into().ok()?) })
 }
 
 /// The counters that are set aside at once.
@@ -129,7 +129,7 @@ mod tests {
     fn a_key_that_is_not_kept_counts_from_one_in_the_epoch_of_its_start() {
         let mut it = numbers(None, false);
         assert!(it.has_some(|_| false));
-        assert_eq!([it.next(now()), it.next(now())], [Place { epoch: 7, n: 1 }, Place { epoch: 7, n: 2 }]);
+        assert_eq!([it.next(now()), it.next(now())], [SeqNo { epoch: 7, n: 1 }, SeqNo { epoch: 7, n: 2 }]);
     }
 
     #[test]
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!((it.wants(), it.on_saved(|_| false), it.has_some(|_| false)), (None, None, false));
         assert!(it.has_some(|_| true), "a change that fails is not waited for");
         assert_eq!(it.on_saved(|_| true), Some((1, BLOCK)));
-        assert!(it.has_some(|_| false) && it.next(now()) == Place { epoch: 7, n: 1 } && !it.take_untold());
+        assert!(it.has_some(|_| false) && it.next(now()) == SeqNo { epoch: 7, n: 1 } && !it.take_untold());
         it.skip_to(BLOCK / 2);
         assert_eq!(it.wants(), Some(BLOCK / 2 + BLOCK));
     }
@@ -150,8 +150,8 @@ mod tests {
     fn the_next_run_goes_on_behind_the_row() {
         let first = numbers(None, true);
         let row = first.row(BLOCK);
-        assert_eq!(numbers(Some(&row), true).last(), Place { epoch: 7, n: BLOCK });
-        assert_eq!(numbers(Some(b"short"), true).last(), Place { epoch: 7, n: 0 });
+        assert_eq!(numbers(Some(&row), true).last(), SeqNo { epoch: 7, n: BLOCK });
+        assert_eq!(numbers(Some(b"short"), true).last(), SeqNo { epoch: 7, n: 0 });
     }
 
     #[test]
@@ -159,7 +159,7 @@ mod tests {
         let mut it = numbers(None, true);
         let first = it.next(now());
         assert!(first.epoch >= 100 && first.n == 1 && it.take_untold() && !it.take_untold());
-        assert_eq!(it.next(now()), Place { n: 2, ..first });
+        assert_eq!(it.next(now()), SeqNo { n: 2, ..first });
         it.on_asked(Some(1), BLOCK);
         it.on_saved(|_| true);
         it.skip_to(BLOCK);

@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use crate::base::{Bucket, Rate};
 use crate::wire::limits::{MAX_ALL_INTERVALS, MAX_AUTHORS, MAX_EPOCHS, MAX_INTERVALS};
-use crate::wire::signed::Place;
+use crate::wire::signed::SeqNo;
 
 /// The sequence numbers that have been seen, of all authors.
 #[derive(Debug, Default)]
@@ -43,16 +43,16 @@ struct Author {
 
 impl Replay {
     /// Takes a message's sequence number. False if it has been taken before, or is so old that it can't be told.
-    pub fn take(&mut self, author: &str, place: Place) -> bool {
+    pub fn take(&mut self, author: &str, seq: SeqNo) -> bool {
         let Some((name, known)) = self.authors.get_key_value(author).map(|(name, it)| (name.clone(), it.used)) else {
             let mut window = Window::default();
-            window.take(place);
+            window.take(seq);
             self.add(author.into(), window);
             return true;
         };
         let Some(it) = self.authors.get_mut(author) else { return false };
         let before = it.window.len();
-        let taken = it.window.take(place);
+        let taken = it.window.take(seq);
         self.intervals = self.intervals - before + it.window.len();
         if taken {
             self.uses += 1;
@@ -64,8 +64,8 @@ impl Replay {
     }
 
     /// Whether a message's sequence number is new.
-    pub fn is_new(&self, author: &str, place: Place) -> bool {
-        self.authors.get(author).is_none_or(|it| it.window.is_new(place))
+    pub fn is_new(&self, author: &str, seq: SeqNo) -> bool {
+        self.authors.get(author).is_none_or(|it| it.window.is_new(seq))
     }
 
     /// Takes a message of an author off its rate. False: it has said too much.
@@ -124,7 +124,7 @@ pub struct Window(Vec<(u64, Vec<(u64, u64)>)>);
 
 impl Window {
     /// Whether a sequence number has not been taken before, and is not of too low an epoch.
-    pub fn is_new(&self, Place { epoch, n }: Place) -> bool {
+    pub fn is_new(&self, SeqNo { epoch, n }: SeqNo) -> bool {
         match self.0.binary_search_by_key(&epoch, |it| it.0) {
             Ok(at) => {
                 self.0.get(at).is_some_and(|(_, intervals)| !intervals.iter().any(|it| (it.0..=it.1).contains(&n)))
@@ -134,11 +134,11 @@ impl Window {
     }
 
     /// Takes a sequence number. False if it is not new.
-    pub fn take(&mut self, place: Place) -> bool {
-        self.take_within(place, MAX_INTERVALS)
+    pub fn take(&mut self, seq: SeqNo) -> bool {
+        self.take_within(seq, MAX_INTERVALS)
     }
 
-    fn take_within(&mut self, Place { epoch, n }: Place, most: usize) -> bool {
+    fn take_within(&mut self, SeqNo { epoch, n }: SeqNo, most: usize) -> bool {
         let at = match self.0.binary_search_by_key(&epoch, |it| it.0) {
             Ok(at) => at,
             Err(0) if self.0.len() >= MAX_EPOCHS => return false,
@@ -278,8 +278,8 @@ mod tests {
 
     use super::*;
 
-    fn place(epoch: u64, n: u64) -> Place {
-        Place { epoch, n }
+    fn seq(epoch: u64, n: u64) -> SeqNo {
+        SeqNo { epoch, n }
     }
 
     /// The same with sets of numbers: slow, and plain to see through.
@@ -287,7 +287,7 @@ mod tests {
     struct Model(BTreeMap<u64, BTreeSet<u64>>);
 
     impl Model {
-        fn take(&mut self, Place { epoch, n }: Place, most: usize) -> bool {
+        fn take(&mut self, SeqNo { epoch, n }: SeqNo, most: usize) -> bool {
             if self.0.len() >= MAX_EPOCHS && self.0.first_key_value().is_some_and(|(lowest, _)| epoch < *lowest) {
                 return false;
             }
@@ -318,10 +318,10 @@ mod tests {
         ) {
             let (mut window, mut model) = (Window::default(), Model::default());
             for (epoch, n) in places {
-                let place = place(epoch, if top { u64::MAX - n } else { n });
-                let is_new = window.is_new(place);
-                prop_assert_eq!(window.take_within(place, most), is_new);
-                prop_assert_eq!(model.take(place, most), is_new, "{:?}", place);
+                let seq = seq(epoch, if top { u64::MAX - n } else { n });
+                let is_new = window.is_new(seq);
+                prop_assert_eq!(window.take_within(seq, most), is_new);
+                prop_assert_eq!(model.take(seq, most), is_new, "{:?}", seq);
                 prop_assert!(window.0.iter().all(|(_, intervals)| intervals.len() <= most));
             }
             prop_assert_eq!(Window::from_bytes(&window.to_bytes()), Some(window));
@@ -332,7 +332,7 @@ mod tests {
             let bytes = [&[VERSION], &bytes[..]].concat();
             if let Some(mut window) = Window::from_bytes(&bytes) {
                 prop_assert_eq!(window.to_bytes(), bytes);
-                window.take(place(1, 1));
+                window.take(seq(1, 1));
             }
         }
     }
@@ -342,33 +342,33 @@ mod tests {
         let mut replay = Replay::default();
         assert_eq!(replay.bytes_held(), 0, "nobody costs nothing");
         let id = |n: u32| format!("9b2f4c1e-8d53-4a6b-9c07-{n:012}");
-        (0..1000).for_each(|n| (1..9).for_each(|it| assert!(replay.take(&id(n), place(1, it)))));
+        (0..1000).for_each(|n| (1..9).for_each(|it| assert!(replay.take(&id(n), seq(1, it)))));
         assert!(replay.bytes_held() < 1000 * 280, "{} bytes each", replay.bytes_held() / 1000);
         // Intervals for one: a list grows by a quarter.
         let before = replay.bytes_held();
-        (0..MAX_INTERVALS as u64).for_each(|n| assert!(replay.take(&id(1), place(1, 100 + 2 * n))));
+        (0..MAX_INTERVALS as u64).for_each(|n| assert!(replay.take(&id(1), seq(1, 100 + 2 * n))));
         assert!(replay.bytes_held() - before < MAX_INTERVALS * 16 * 5 / 4);
     }
 
     #[test]
     fn what_comes_late_is_taken_once() {
         let mut replay = Replay::default();
-        assert!(replay.take("a", place(1, 5)) && replay.take("a", place(1, 3)) && replay.take("a", place(1, 4)));
-        assert!(!replay.take("a", place(1, 4)) && !replay.take("a", place(1, 5)));
-        assert!(replay.take("b", place(1, 4)), "each author counts for itself");
-        assert!(replay.take("a", place(2, 4)), "and each epoch");
-        assert!(replay.take("a", place(1, 1)));
+        assert!(replay.take("a", seq(1, 5)) && replay.take("a", seq(1, 3)) && replay.take("a", seq(1, 4)));
+        assert!(!replay.take("a", seq(1, 4)) && !replay.take("a", seq(1, 5)));
+        assert!(replay.take("b", seq(1, 4)), "each author counts for itself");
+        assert!(replay.take("a", seq(2, 4)), "and each epoch");
+        assert!(replay.take("a", seq(1, 1)));
         assert_eq!(replay.held(), (2, 4));
     }
 
     #[test]
     fn epochs_below_the_highest_four_are_refused() {
         let mut window = Window::default();
-        assert!([10, 30, 20, 40].into_iter().all(|epoch| window.take(place(epoch, 1))));
-        assert!(!window.take(place(9, 1)));
-        assert!(window.take(place(50, 1)));
-        assert!(!window.take(place(10, 2)) && window.take(place(20, 2)) && window.take(place(25, 1)));
-        assert!(!window.take(place(20, 3)));
+        assert!([10, 30, 20, 40].into_iter().all(|epoch| window.take(seq(epoch, 1))));
+        assert!(!window.take(seq(9, 1)));
+        assert!(window.take(seq(50, 1)));
+        assert!(!window.take(seq(10, 2)) && window.take(seq(20, 2)) && window.take(seq(25, 1)));
+        assert!(!window.take(seq(20, 3)));
     }
 
     #[test]
@@ -376,15 +376,15 @@ mod tests {
         let mut replay = Replay::default();
         let mut forgotten = 0;
         for n in 0..MAX_AUTHORS as u64 + 100 {
-            replay.take(&format!("{n}"), place(1, 1));
-            replay.take("0", place(1, n + 2));
+            replay.take(&format!("{n}"), seq(1, 1));
+            replay.take("0", seq(1, n + 2));
             forgotten += std::iter::from_fn(|| replay.forget_one()).count();
         }
         assert_eq!((replay.held().0, forgotten), (MAX_AUTHORS, 100));
         assert!(replay.window("0").is_some() && replay.window("1").is_none() && replay.window("101").is_some());
         for n in 0..MAX_AUTHORS as u64 {
             for at in 0..MAX_INTERVALS as u64 + 3 {
-                replay.take(&format!("{n}"), place(2, at * 2));
+                replay.take(&format!("{n}"), seq(2, at * 2));
             }
             while replay.forget_one().is_some() {}
             assert!(replay.held().1 <= MAX_ALL_INTERVALS && replay.by_use.len() == replay.authors.len());

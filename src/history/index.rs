@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::rooms::{Entry, Spot};
-use crate::wire::signed::Place as SeqNo;
+use crate::wire::signed::SeqNo;
 
 /// A number, and where the message is.
 type Numbered = (u64, Spot);

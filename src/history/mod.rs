@@ -14,7 +14,7 @@
 use std::ops::RangeInclusive;
 
 use crate::wire::keyed_hash::KeyedHash;
-use crate::wire::signed::Place as SeqNo;
+use crate::wire::signed::SeqNo;
 
 mod index;
 mod page;

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 use crate::wire::limits::{MAX_HISTORY_PER_ROOM, MAX_ROOMS};
-use crate::wire::signed::Place as SeqNo;
+use crate::wire::signed::SeqNo;
 
 /// A message that is kept.
 #[derive(Debug, Clone)]

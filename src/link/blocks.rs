@@ -90,6 +90,11 @@ impl Blocks {
         self.all.len()
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// Whether there is no room for another.
     pub fn is_full(&self, for_it: &Blocked) -> bool {
         self.all.len() >= MAX_BLOCKS && !self.all.contains_key(for_it)

@@ -89,6 +89,11 @@ impl Dialler {
         self.targets.len()
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.targets.is_empty()
+    }
+
     /// Dials under way.
     pub fn under_way(&self) -> usize {
         self.dials.len()

@@ -168,6 +168,11 @@ impl Links {
         self.table.len()
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.table.len() == 0
+    }
+
     /// The peer at a link's other end, once it has said hello.
     pub fn peer(&self, id: LinkId) -> Option<&Peer> {
         self.table.get(id)?.peer.as_ref()

@@ -53,6 +53,11 @@ impl Neighbours {
         self.0.len()
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The link of the neighbour with that id.
     pub fn get(&self, id: &str) -> Option<LinkId> {
         let at = self.find(id).ok()?;

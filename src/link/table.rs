@@ -29,7 +29,7 @@ impl Table {
     /// A link comes into being.
     pub fn insert(&mut self, id: LinkId, link: Link) {
         match self.find(id) {
-            Ok(at) => self.links[at].1 = Box::new(link),
+            Ok(at) => *self.links[at].1 = link,
             Err(at) => self.links.insert(at, (id, Box::new(link))),
         }
         self.arm(id);

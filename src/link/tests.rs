@@ -220,7 +220,7 @@ fn a_dial_makes_neighbours_of_level_2_which_ping_each_other() {
     assert_eq!((pair.neighbours(), pair.count(0, is_up), pair.count(1, is_up)), ([1, 1], 1, 1));
     assert!(matches!(&pair.sides[0].news[1], News::Reached { addr, .. } if addr == ADDR[1]));
     let [a, b] = [0, 1].map(|side| pair.sides[side].links.iter().next().expect("a link").1);
-    assert!(a.peer().is_some_and(|peer| peer.is_level2() && &*peer.username == format!("user {}", peer.id)));
+    assert!(a.peer().is_some_and(|peer| peer.is_level2() && *peer.username == format!("user {}", peer.id)));
     assert!(a.direction().is_out() && !b.direction().is_out());
     assert!(pair.sides.iter().all(|side| side.frames.iter().any(|frame| frame.windows(6).any(|it| it == b"\"ping\""))));
 }
@@ -266,7 +266,7 @@ fn another_network_and_no_network_are_never_linked() {
         pair.pass(FIRST_FRAME_TIME);
         pair.pass(FIRST_FRAME_TIME);
         assert_eq!((pair.neighbours(), pair.code(0).is_some()), ([0, 0], true));
-        assert!(pair.sides.iter().all(|side| side.links.len() == 0));
+        assert!(pair.sides.iter().all(|side| side.links.is_empty()));
     }
     let mut pair = Pair::of(side(1, key(3), |_| {}), side(2, key(3), |_| {}));
     pair.dial(0);
@@ -329,7 +329,7 @@ fn strangers_have_a_bound_and_the_oldest_makes_room() {
     );
     assert_eq!(a.links.counters().links_refused, 3);
     a.links.on_time(Now { mono: now.mono + FIRST_FRAME_TIME, ..now }, &mut a.out);
-    assert!(a.links.len() == 0 && a.links.deadline().is_none(), "silent ones go, and leave nothing");
+    assert!(a.links.is_empty() && a.links.deadline().is_none(), "silent ones go, and leave nothing");
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl Node {
         if now.mono >= until {
             self.links.close_all(now, out);
         }
-        if self.links.len() > 0 {
+        if !self.links.is_empty() {
             return;
         }
         let Phase::Draining { reason, mut exit, .. } = self.phase else { return };

@@ -15,7 +15,7 @@ use crate::voice::Codec;
 use crate::wire::limits::DIAL_TIME;
 use crate::wire::outgoing::{self, Message};
 use crate::wire::room_key::RoomKey;
-use crate::wire::signed::Place;
+use crate::wire::signed::SeqNo;
 
 /// The node as voice sees it.
 pub struct NodeIo<'a> {
@@ -52,7 +52,7 @@ impl Io for NodeIo<'_> {
         dial
     }
 
-    fn next_place(&mut self) -> Place {
+    fn next_seq_no(&mut self) -> SeqNo {
         self.node.numbers.next(self.now)
     }
 
@@ -64,8 +64,8 @@ impl Io for NodeIo<'_> {
         Some(Begun { number, stamp })
     }
 
-    fn sign(&self, message: &Message<'_>, place: Place) -> Option<Vec<u8>> {
-        outgoing::signed_frame(message, &self.node.identity, place)
+    fn sign(&self, message: &Message<'_>, seq: SeqNo) -> Option<Vec<u8>> {
+        outgoing::signed_frame(message, &self.node.identity, seq)
     }
 
     fn hand_out(&mut self, id: &str, room: &str, number: u64, frame: &Bytes) {

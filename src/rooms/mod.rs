@@ -11,7 +11,7 @@ use crate::wire::json::within_limits;
 use crate::wire::limits::{MAX_META, MAX_ROOMS};
 use crate::wire::message::{Field, View};
 use crate::wire::room_key::{Bound, Purpose, RoomKey, Scheme};
-use crate::wire::signed::{self, Place};
+use crate::wire::signed::{self, SeqNo};
 
 /// The rooms.
 #[derive(Debug)]
@@ -181,9 +181,9 @@ impl Rooms {
     }
 
     /// Seals what goes into a room with its key; `None`: it has none.
-    pub fn seal(&mut self, purpose: Purpose, author: &str, room: &str, place: Place, plain: &str) -> Option<String> {
+    pub fn seal(&mut self, purpose: Purpose, author: &str, room: &str, seq: SeqNo, plain: &str) -> Option<String> {
         let key = self.keys.get(room)?.current.as_ref()?;
-        Some(key.seal(plain.as_bytes(), &Bound { purpose, author, room, place }, self.secrets.bytes()))
+        Some(key.seal(plain.as_bytes(), &Bound { purpose, author, room, seq }, self.secrets.bytes()))
     }
 
     /// Opens a message.
@@ -208,12 +208,12 @@ impl Rooms {
             }
             error = OpenError::WrongKey;
             // A text that is sealed with the strong scheme is bound to its number, which only a signed message has.
-            let place = match (key.scheme(), signed::place(view)) {
+            let seq = match (key.scheme(), signed::seq_no(view)) {
                 (Scheme::Argon2id, None) => continue,
-                (_, place) => place.unwrap_or_default(),
+                (_, seq) => seq.unwrap_or_default(),
             };
             let open = |field: Field<'_>, purpose| {
-                let bound = Bound { purpose, author, room, place };
+                let bound = Bound { purpose, author, room, seq };
                 field.string().ok().and_then(|sealed| key.open(&sealed, &bound))
             };
             let Some(text) = open(text, Purpose::Text) else { continue };

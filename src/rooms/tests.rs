@@ -21,7 +21,7 @@ fn opened(rooms: &Rooms, message: &Value) -> (Option<String>, Option<OpenError>)
 }
 
 fn sealed(rooms: &mut Rooms, text: &str) -> Value {
-    let sealed = rooms.seal(Purpose::Text, "author", "a", Place { epoch: 1, n: 1 }, text).expect("a key");
+    let sealed = rooms.seal(Purpose::Text, "author", "a", SeqNo { epoch: 1, n: 1 }, text).expect("a key");
     json!({ "msg": "", "encrypted_msg": sealed })
 }
 
@@ -64,7 +64,7 @@ fn a_key_that_is_cleared_while_another_is_derived_does_not_come_back() {
     it.derive(JobId(2), "a");
     assert!(it.clear_key("a") && !it.clear_key("a"));
     assert_eq!(it.on_derived(JobId(2), key("two")), None);
-    assert!(it.key("a").is_none() && it.seal(Purpose::Text, "author", "a", Place::default(), "x").is_none());
+    assert!(it.key("a").is_none() && it.seal(Purpose::Text, "author", "a", SeqNo::default(), "x").is_none());
     assert_eq!(opened(&it, &message), (None, Some(OpenError::NoKey)));
 }
 

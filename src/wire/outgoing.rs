@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use super::frame::PREFIX;
 use super::identity::Identity;
-use super::signed::{self, Place};
+use super::signed::{self, SeqNo};
 use crate::base::json;
 
 /// A message of ours.
@@ -192,10 +192,10 @@ pub const NICK: &str = "nick";
 pub const CAPABILITIES: &[&str] = &[PING, CONFIRM, NICK];
 
 /// A message as a signed frame, length and all. `None` if it can't be signed, which none of the types above is.
-pub fn signed_frame(message: &Message<'_>, identity: &Identity, place: Place) -> Option<Vec<u8>> {
+pub fn signed_frame(message: &Message<'_>, identity: &Identity, seq: SeqNo) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(768);
     frame(message, &mut out);
-    signed::sign(identity, place, &mut out).then_some(out)
+    signed::sign(identity, seq, &mut out).then_some(out)
 }
 
 /// Appends a message as a frame, length and all.

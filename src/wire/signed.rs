@@ -40,7 +40,7 @@ const UNSIGNED: [&str; 2] = ["ttl", "sig"];
 
 /// The sequence number of a message: no other that its author has signed has the same.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct SeqNo {
     /// Grows when an author can't say how far it has counted.
     pub epoch: u64,
     /// Counts up within the epoch, from 1.
@@ -53,7 +53,7 @@ pub struct Signed {
     /// The author's public key: `from` is its hash.
     pub key: [u8; KEY],
     /// The message's sequence number.
-    pub place: Place,
+    pub seq: SeqNo,
     /// The `ttl` that it started with.
     pub ttl0: u8,
 }
@@ -88,11 +88,11 @@ pub fn claims(view: &View<'_>) -> bool {
 }
 
 /// The sequence number that a message claims. It is the true one only if [`verify`] says so.
-pub fn place(view: &View<'_>) -> Option<Place> {
+pub fn seq_no(view: &View<'_>) -> Option<SeqNo> {
     if !claims(view) {
         return None;
     }
-    serde_json::from_str::<Sig<'_>>(view.sig.json()?).ok()?.place()
+    serde_json::from_str::<Sig<'_>>(view.sig.json()?).ok()?.seq()
 }
 
 /// A signature that claims to be a message's author's, with nothing else wrong about it.
@@ -112,16 +112,15 @@ impl Claim {
         let sig = view.sig.json().and_then(|json| serde_json::from_str::<Sig<'_>>(json).ok()).ok_or(Bad::Form)?;
         let key: [u8; KEY] = decode(&sig.key).ok_or(Bad::Form)?;
         let by: [u8; SIGNATURE] = decode(&sig.by).ok_or(Bad::Form)?;
-        let place = sig.place().ok_or(Bad::Form)?;
+        let seq = sig.seq().ok_or(Bad::Form)?;
         let ttl0 = view.ttl0.json().and_then(integer_of).and_then(|it| u8::try_from(it).ok());
         let ttl0 = ttl0.filter(|ttl0| (1..=MAX_TTL).contains(ttl0)).ok_or(Bad::Fields)?;
         let names: Vec<&str> = sig.of.split(',').collect();
-        let message =
-            named(view, &names).and_then(|values| to_sign(&key, place, &names, &values)).ok_or(Bad::Fields)?;
+        let message = named(view, &names).and_then(|values| to_sign(&key, seq, &names, &values)).ok_or(Bad::Fields)?;
         if view.from.string().as_deref() != Ok(&identity::node_id(&key)) {
             return Err(Bad::Author);
         }
-        Ok(Self { signed: Signed { key, place, ttl0 }, message, by })
+        Ok(Self { signed: Signed { key, seq, ttl0 }, message, by })
     }
 
     /// Whether it is its author's.
@@ -158,14 +157,14 @@ pub fn verify_all(claims: &[Claim]) -> impl Iterator<Item = Result<Signed, Bad>>
 
 /// Signs a frame that is complete but for that: every field but `ttl`. False, with the frame as it was, if it can't be signed:
 /// what `outgoing` writes can.
-pub fn sign(identity: &Identity, place: Place, frame: &mut Vec<u8>) -> bool {
-    try_sign(identity, place, frame).is_some()
+pub fn sign(identity: &Identity, seq: SeqNo, frame: &mut Vec<u8>) -> bool {
+    try_sign(identity, seq, frame).is_some()
 }
 
-fn try_sign(identity: &Identity, place: Place, frame: &mut Vec<u8>) -> Option<()> {
+fn try_sign(identity: &Identity, seq: SeqNo, frame: &mut Vec<u8>) -> Option<()> {
     let json = std::str::from_utf8(frame.get(PREFIX..)?).ok()?;
     let key = identity.public();
-    let mut message = begin(&key, place);
+    let mut message = begin(&key, seq);
     let count_at = message.len();
     message.extend_from_slice(&[0; 4]);
     let names = canonical::members(json, |name| UNSIGNED.contains(&name), &mut message)?;
@@ -178,7 +177,7 @@ fn try_sign(identity: &Identity, place: Place, frame: &mut Vec<u8>) -> Option<()
     // The rest is written where it belongs, over what was signed.
     let mut sig = message;
     sig.clear();
-    let Place { epoch, n } = place;
+    let SeqNo { epoch, n } = seq;
     let mut base64 = [0; SIGNATURE * 2];
     sig.extend_from_slice(br#","sig":{"key":""#);
     let length = URL_SAFE_NO_PAD.encode_slice(key, &mut base64).ok()?;
@@ -215,8 +214,8 @@ struct Sig<'a> {
 }
 
 impl Sig<'_> {
-    fn place(&self) -> Option<Place> {
-        Some(Place { epoch: integer(self.epoch)?, n: integer(self.n)? })
+    fn seq(&self) -> Option<SeqNo> {
+        Some(SeqNo { epoch: integer(self.epoch)?, n: integer(self.n)? })
     }
 }
 
@@ -268,18 +267,18 @@ fn named<'a>(view: &View<'a>, names: &[&str]) -> Option<Vec<&'a str>> {
 }
 
 /// What is signed begins with this, whatever the fields.
-fn begin(key: &[u8; KEY], place: Place) -> Vec<u8> {
+fn begin(key: &[u8; KEY], seq: SeqNo) -> Vec<u8> {
     let mut out = Vec::with_capacity(768);
     out.extend_from_slice(PURPOSE);
     out.extend_from_slice(key);
-    out.extend_from_slice(&place.epoch.to_be_bytes());
-    out.extend_from_slice(&place.n.to_be_bytes());
+    out.extend_from_slice(&seq.epoch.to_be_bytes());
+    out.extend_from_slice(&seq.n.to_be_bytes());
     out
 }
 
 /// What is signed.
-fn to_sign(key: &[u8; KEY], place: Place, names: &[&str], values: &[&str]) -> Option<Vec<u8>> {
-    let mut out = begin(key, place);
+fn to_sign(key: &[u8; KEY], seq: SeqNo, names: &[&str], values: &[&str]) -> Option<Vec<u8>> {
+    let mut out = begin(key, seq);
     out.extend_from_slice(&u32::try_from(names.len()).ok()?.to_be_bytes());
     for (name, value) in names.iter().zip(values) {
         canonical::text(name, &mut out)?;

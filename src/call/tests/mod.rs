@@ -18,7 +18,7 @@ use crate::wire::identity::Identity;
 use crate::wire::message::View;
 use crate::wire::outgoing::{self, Message};
 use crate::wire::room_key::{RoomKey, Scheme};
-use crate::wire::signed::Place;
+use crate::wire::signed::SeqNo;
 
 mod control;
 mod datagrams;
@@ -86,17 +86,17 @@ impl Io for Fake {
         DialId(self.dialled.len() as u64)
     }
 
-    fn next_place(&mut self) -> Place {
+    fn next_seq_no(&mut self) -> SeqNo {
         self.numbers += 1;
-        Place { epoch: 1, n: self.numbers }
+        SeqNo { epoch: 1, n: self.numbers }
     }
 
     fn begin_message(&mut self, _: &str) -> Option<Begun> {
         Some(Begun { number: self.numbers, stamp: 0 })
     }
 
-    fn sign(&self, message: &Message<'_>, place: Place) -> Option<Vec<u8>> {
-        outgoing::signed_frame(message, &self.identity, place)
+    fn sign(&self, message: &Message<'_>, seq: SeqNo) -> Option<Vec<u8>> {
+        outgoing::signed_frame(message, &self.identity, seq)
     }
 
     fn hand_out(&mut self, _: &str, _: &str, _: u64, frame: &Bytes) {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::wire::identity::Identity;
 use crate::wire::limits::MAX_SEEN;
-use crate::wire::signed::Place;
+use crate::wire::signed::SeqNo;
 
 /// A link that has brought little so far.
 #[derive(Default)]
@@ -42,7 +42,7 @@ fn unsigned(id: &str, from: &str) -> Value {
 }
 
 fn signed_by(identity: &Identity, id: &str, n: u64) -> Value {
-    crate::sim::author::sign(identity, Place { epoch: 1, n }, &unsigned(id, identity.id()))
+    crate::sim::author::sign(identity, SeqNo { epoch: 1, n }, &unsigned(id, identity.id()))
 }
 
 /// Brings a message as one with so many forwards left.
@@ -194,7 +194,7 @@ fn frames_that_come_together_are_verified_together_and_no_verdict_differs() {
         n += 1;
         let parsed = batch.next(frame);
         let alone = signed::verify(parsed.view.as_ref().expect("an object"));
-        assert_eq!(parsed.verdict, Some(alone.clone()), "frame {n}");
+        assert_eq!(parsed.verdict, Some(alone), "frame {n}");
         assert_eq!(alone.is_ok(), n % 3 != 0);
     }
     assert!(n == 20 && batch.is_empty());

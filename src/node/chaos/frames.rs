@@ -6,7 +6,7 @@ use super::Chaos;
 use crate::sim::author;
 use crate::wire::identity::belongs_to_a_key;
 use crate::wire::room_key::{Bound, NONCE, Purpose, RoomKey, Scheme};
-use crate::wire::signed::Place;
+use crate::wire::signed::SeqNo;
 
 impl Chaos<'_> {
     /// A frame: most of the time one that makes sense, with some fields changed.
@@ -78,11 +78,11 @@ impl Chaos<'_> {
 
     /// The same message, or what its author has signed: with a place that is new, or not.
     fn perhaps_signed(&mut self, message: Value) -> Value {
-        let place = Place { epoch: self.below(6) as u64, n: self.below(1 << 16) as u64 };
+        let seq = SeqNo { epoch: self.below(6) as u64, n: self.below(1 << 16) as u64 };
         match self.below(16) {
             0 => message,
             n => {
-                let signed = author::sign(&author::author(&format!("peer{n}")), place, &message);
+                let signed = author::sign(&author::author(&format!("peer{n}")), seq, &message);
                 self.note_place(signed.to_string().as_bytes());
                 signed
             }
@@ -91,7 +91,7 @@ impl Chaos<'_> {
 
     /// A text, sealed with the key that every room has here.
     fn sealed(&mut self, scheme: Scheme) -> String {
-        let bound = Bound { purpose: Purpose::Text, author: "a", room: "r", place: Place::default() };
+        let bound = Bound { purpose: Purpose::Text, author: "a", room: "r", seq: SeqNo::default() };
         RoomKey::derive_at_once(scheme, "k", "r").seal(b"text", &bound, [1; NONCE])
     }
 

@@ -91,8 +91,8 @@ fn keep(node: &mut Node, choices: &mut Choices<'_>) {
         let length = choices.below(100);
         let meta = choices.bytes(length);
         let seal = |scheme, purpose, plain: &[u8]| {
-            let place = signed::Place { epoch: 7, n: 8 };
-            key(scheme).seal(plain, &Bound { purpose, author: "a", room, place }, [1; NONCE])
+            let seq = signed::SeqNo { epoch: 7, n: 8 };
+            key(scheme).seal(plain, &Bound { purpose, author: "a", room, seq }, [1; NONCE])
         };
         let mut message =
             json!({ "type": "chat", "id": id, "from": "a", "username": "b", "room": room, "msg": "", "ttl": 1 });

@@ -10,7 +10,7 @@ use crate::wire::frame::{Allowance, Decoder, Item, PREFIX};
 use crate::wire::identity::Identity;
 use crate::wire::message::View;
 use crate::wire::noise::{Handshake, Keys, MAX_PLAIN, Session};
-use crate::wire::signed::{self, Place};
+use crate::wire::signed::{self, SeqNo};
 
 /// Peers of each level.
 const PEERS: usize = 3;
@@ -31,7 +31,7 @@ pub struct Peers {
     /// Signed messages.
     said: VecDeque<Vec<u8>>,
     /// The sequence numbers of an author's messages of an id: so often they may be shown.
-    pub places: BTreeMap<String, BTreeSet<Place>>,
+    pub places: BTreeMap<String, BTreeSet<SeqNo>>,
     /// Handshakes done.
     pub sealed: u64,
 }
@@ -186,8 +186,8 @@ impl Chaos<'_> {
     /// Notes where its author has signed a message.
     pub(super) fn note_place(&mut self, message: &[u8]) {
         let Ok(view) = View::parse(message) else { return };
-        if let (Some(place), Some(id), Some(from)) = (signed::place(&view), view.id.json(), view.from.json()) {
-            self.peers.places.entry(format!("{id} {from}")).or_default().insert(place);
+        if let (Some(seq), Some(id), Some(from)) = (signed::seq_no(&view), view.id.json(), view.from.json()) {
+            self.peers.places.entry(format!("{id} {from}")).or_default().insert(seq);
         }
     }
 
@@ -199,8 +199,8 @@ impl Chaos<'_> {
             2 => self.choices.pick(self.peers.said.make_contiguous()).unwrap_or(frame),
             signer => {
                 let who = if signer == 3 { self.below(PEERS) } else { self.author_of(body) };
-                let place = Place { epoch: 1 + self.below(6) as u64, n: self.below(300) as u64 };
-                if signed::sign(self.ours(who), place, &mut frame) {
+                let seq = SeqNo { epoch: 1 + self.below(6) as u64, n: self.below(300) as u64 };
+                if signed::sign(self.ours(who), seq, &mut frame) {
                     if self.peers.said.len() == KEPT {
                         self.peers.said.pop_front();
                     }

@@ -31,12 +31,12 @@ impl Node {
                 return Ok(result::Sent { message: id, room, links: 0, confirmed: 0, duplicate: true });
             }
         };
-        let place = self.numbers.next(now);
+        let seq = self.numbers.next(now);
         let stamp = self.stamps.next(now);
         let ts = rfc3339(stamp);
         let meta = args.meta.as_ref().map(serde_json::value::to_raw_value).and_then(Result::ok);
         let from = self.id.clone();
-        let mut seal = |purpose, plain: &str| self.rooms.seal(purpose, &from, &room, place, plain);
+        let mut seal = |purpose, plain: &str| self.rooms.seal(purpose, &from, &room, seq, plain);
         let sealed = seal(Purpose::Text, &args.text);
         let sealed_meta = meta.as_deref().and_then(|meta| seal(Purpose::Meta, meta.get()));
         let by = |scheme| move |_: &&str| used == Some(scheme);
@@ -56,7 +56,7 @@ impl Node {
             encrypted_meta: sealed_meta.filter(by(Scheme::Original)),
             sealed_meta: sealed_meta.filter(by(Scheme::Argon2id)),
         };
-        let Some(frame) = outgoing::signed_frame(&Message::Chat(chat), &self.identity, place) else {
+        let Some(frame) = outgoing::signed_frame(&Message::Chat(chat), &self.identity, seq) else {
             return refuse(ErrorCode::BadValue, "the message can't be signed");
         };
         self.gossip.begin_own_trace(now, number, stamp);
@@ -68,7 +68,7 @@ impl Node {
         self.gossip.on_own(now);
         let body = frame.get(PREFIX..).unwrap_or_default();
         let kept = Kept { pos: 0, received_at: stamp, hops: 0, via: None, verified: true, frame: body.into() };
-        self.keep(&room, kept, Label { author: &from, id: &id, seq: Some(place) });
+        self.keep(&room, kept, Label { author: &from, id: &id, seq: Some(seq) });
         Ok(result::Sent { message: id, room, links, confirmed: 0, duplicate: false })
     }
 

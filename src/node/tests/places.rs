@@ -9,7 +9,7 @@ use crate::gossip::numbers::{BLOCK_FOR_TESTS as BLOCK, read};
 use crate::node::STDIO;
 use crate::node::stores::NUMBERS as ROW;
 use crate::sim::{At, Net};
-use crate::wire::signed::Place;
+use crate::wire::signed::SeqNo;
 
 fn net() -> (Net, At) {
     let mut net = Net::new(1, (Duration::from_millis(1), Duration::from_millis(1)));
@@ -18,11 +18,11 @@ fn net() -> (Net, At) {
     (net, at)
 }
 
-fn last(net: &Net, at: At) -> Place {
+fn last(net: &Net, at: At) -> SeqNo {
     net.at(at).numbers.last()
 }
 
-fn kept(net: &Net, at: At) -> Place {
+fn kept(net: &Net, at: At) -> SeqNo {
     net.state(at).and_then(|state| state.get(Table::Own, ROW)).and_then(read).expect("a place")
 }
 
@@ -36,11 +36,11 @@ fn a_killed_node_goes_on_behind_what_it_had_set_aside() {
     net.send(at, "1");
     net.send(at, "2");
     let before = last(&net, at);
-    assert_eq!((before.n, kept(&net, at)), (2, Place { n: BLOCK, ..before }));
+    assert_eq!((before.n, kept(&net, at)), (2, SeqNo { n: BLOCK, ..before }));
     net.restart(at);
     net.settle();
     net.send(at, "3");
-    assert_eq!(last(&net, at), Place { n: BLOCK + 1, ..before }, "the same epoch");
+    assert_eq!(last(&net, at), SeqNo { n: BLOCK + 1, ..before }, "the same epoch");
     assert_eq!(epochs_begun(&net, at), 0);
 }
 
@@ -79,15 +79,15 @@ fn with_a_full_disk_a_higher_epoch_is_used_and_kept_when_there_is_room() {
     assert!(new.epoch > before.epoch && new.n == 1);
     net.send(at, "y");
     net.settle();
-    assert_eq!((last(&net, at), epochs_begun(&net, at)), (Place { n: 2, ..new }, 1));
+    assert_eq!((last(&net, at), epochs_begun(&net, at)), (SeqNo { n: 2, ..new }, 1));
     assert_eq!(kept(&net, at).epoch, before.epoch);
     net.saves(at, true);
     net.settle();
-    assert_eq!(kept(&net, at), Place { n: 1 + BLOCK, ..new });
+    assert_eq!(kept(&net, at), SeqNo { n: 1 + BLOCK, ..new });
     net.restart(at);
     net.settle();
     net.send(at, "z");
-    assert_eq!(last(&net, at), Place { n: 2 + BLOCK, ..new });
+    assert_eq!(last(&net, at), SeqNo { n: 2 + BLOCK, ..new });
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn no_place_is_used_twice_whatever_the_clock_says_and_with_a_full_disk() {
     net.restart(at);
     net.settle();
     net.send(at, "y");
-    assert_eq!(last(&net, at), Place { n: before.n + 1, ..before });
+    assert_eq!(last(&net, at), SeqNo { n: before.n + 1, ..before });
     assert!(used.iter().any(|it| it.0 == before.epoch && it.1 <= before.n));
 }
 

@@ -1,6 +1,6 @@
 //! Parts that both schemes share: sizes, and what a seal is bound to.
 
-use crate::wire::signed::Place;
+use crate::wire::signed::SeqNo;
 
 /// Random bytes that sealing takes: never from a seed, and so many that they never meet.
 pub const NONCE: usize = 24;
@@ -17,7 +17,7 @@ pub struct Bound<'a> {
     /// The room.
     pub room: &'a str,
     /// The place of the signed message that it stands in.
-    pub place: Place,
+    pub seq: SeqNo,
 }
 
 /// The kind of a sealed text.

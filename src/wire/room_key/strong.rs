@@ -90,7 +90,7 @@ fn associated(bound: &Bound<'_>) -> Vec<u8> {
         Purpose::Meta => b"meta",
         Purpose::Voice => b"voice",
     };
-    let (epoch, n) = (bound.place.epoch.to_be_bytes(), bound.place.n.to_be_bytes());
+    let (epoch, n) = (bound.seq.epoch.to_be_bytes(), bound.seq.n.to_be_bytes());
     let mut out = Vec::with_capacity(192);
     for part in [DOMAIN, purpose, bound.author.as_bytes(), bound.room.as_bytes(), &epoch, &n] {
         out.extend_from_slice(&(part.len() as u32).to_be_bytes());
@@ -102,12 +102,12 @@ fn associated(bound: &Bound<'_>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::signed::Place;
+    use crate::wire::signed::SeqNo;
 
     const AUTHOR: &str = "7f0124e3-c03e-8dd0-af9a-a14885537383";
 
     const fn bound(purpose: Purpose, n: u64) -> Bound<'static> {
-        Bound { purpose, author: AUTHOR, room: "café", place: Place { epoch: 1_767_225_600_000, n } }
+        Bound { purpose, author: AUTHOR, room: "café", seq: SeqNo { epoch: 1_767_225_600_000, n } }
     }
 
     #[test]
@@ -151,9 +151,9 @@ mod tests {
             Bound { author: "7f0124e3-c03e-8dd0-af9a-a14885537384", ..at },
             Bound { room: "cafés", ..at },
             Bound { room: "afé", author: "7f0124e3-c03e-8dd0-af9a-a14885537383c", ..at },
-            Bound { place: Place { epoch: at.place.epoch + 1, ..at.place }, ..at },
-            Bound { place: Place { n: 8, ..at.place }, ..at },
-            Bound { place: Place { epoch: at.place.n, n: at.place.epoch }, ..at },
+            Bound { seq: SeqNo { epoch: at.seq.epoch + 1, ..at.seq }, ..at },
+            Bound { seq: SeqNo { n: 8, ..at.seq }, ..at },
+            Bound { seq: SeqNo { epoch: at.seq.n, n: at.seq.epoch }, ..at },
         ] {
             assert_eq!(keys.open(&sealed, &other), None, "{other:?}");
         }
@@ -165,11 +165,11 @@ mod tests {
         let keys = Keys::new(&[7; 32]);
         let at = bound(Purpose::Text, 7);
         let sealed = keys.seal(b"text", &at, [1; NONCE]);
-        for place in 0..sealed.len() {
+        for seq in 0..sealed.len() {
             let mut changed = sealed.clone().into_bytes();
-            changed[place] = if changed[place] == b'A' { b'B' } else { b'A' };
+            changed[seq] = if changed[seq] == b'A' { b'B' } else { b'A' };
             let changed = String::from_utf8(changed).expect("ASCII");
-            assert!(changed == sealed || keys.open(&changed, &at).is_none(), "byte {place}");
+            assert!(changed == sealed || keys.open(&changed, &at).is_none(), "byte {seq}");
         }
         for odd in ["", "AAAA", "not base64!", &sealed[..sealed.len() - 4], &sealed[..32]] {
             assert_eq!(keys.open(odd, &at), None, "{odd:?}");

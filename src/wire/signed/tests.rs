@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 
-const PLACE: Place = Place { epoch: 1_767_225_600_000, n: 7 };
+const SEQ: SeqNo = SeqNo { epoch: 1_767_225_600_000, n: 7 };
 
 fn author() -> Identity {
     Identity::new(&[5; KEY])
@@ -20,7 +20,7 @@ fn signed(message: &Value) -> String {
 
 fn signed_as_is(body: &str) -> String {
     let mut frame = [&u32::try_from(body.len()).expect("short").to_be_bytes()[..], body.as_bytes()].concat();
-    assert!(sign(&author(), PLACE, &mut frame), "{body}");
+    assert!(sign(&author(), SEQ, &mut frame), "{body}");
     let (length, body) = frame.split_at(PREFIX);
     assert_eq!(u32::from_be_bytes(length.try_into().expect("4")) as usize, body.len());
     String::from_utf8(body.to_vec()).expect("UTF-8")
@@ -45,14 +45,14 @@ fn a_known_answer() {
         "msg": "hi \"there\"\n😀", "ttl": 32, "ttl0": 32, "ts": "2026-01-01T00:00:00.000Z",
         "meta": { "b": [1, -2, 0.5, 1e30, null, true, false], "a": { "": {}, "é": [[]] } } }));
     assert!(json.ends_with(include_str!("known_answer.txt").trim_end()), "{json}");
-    assert_eq!(verified(&json).map(|it| it.place), Ok(PLACE));
+    assert_eq!(verified(&json).map(|it| it.seq), Ok(SEQ));
 }
 
 #[test]
 fn a_relay_may_change_ttl_and_nothing_else() {
     let json = signed(&chat());
     let signed = verified(&json).expect("signed");
-    assert_eq!((signed.key, signed.place, signed.ttl0), (author().public(), PLACE, 32));
+    assert_eq!((signed.key, signed.seq, signed.ttl0), (author().public(), SEQ, 32));
     let mut out = Vec::new();
     View::parse(json.as_bytes()).expect("JSON").relay(9, 32, &mut out);
     let relayed = String::from_utf8(out.split_off(PREFIX)).expect("UTF-8");
@@ -124,7 +124,7 @@ fn what_cannot_be_signed_stays_as_it_was() {
     for body in bodies {
         let mut frame = [&[0; PREFIX], body.as_bytes()].concat();
         let before = frame.clone();
-        assert!(!sign(&author(), PLACE, &mut frame), "{body}");
+        assert!(!sign(&author(), SEQ, &mut frame), "{body}");
         assert_eq!(frame, before);
     }
 }
@@ -336,7 +336,7 @@ proptest! {
     fn a_signature_survives_writing_anew(message in any_message(), seed in any::<u64>()) {
         let json = signed_as_is(&rewrite(&Value::Object(message.clone()), seed));
         let expected = verified(&json);
-        prop_assert_eq!(expected.map(|it| it.place), Ok(PLACE));
+        prop_assert_eq!(expected.map(|it| it.seq), Ok(SEQ));
         let again = rewrite(&Value::Object(with_signature(&message, &json)), seed ^ 1);
         prop_assert_eq!(verified(&again), expected, "{}", again);
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use p2p_chat::sim::author;
 use p2p_chat::wire::identity::Identity;
 use p2p_chat::wire::noise::{Handshake, Keys, MAGIC, MAX_PLAIN, Session};
-use p2p_chat::wire::signed::Place;
+use p2p_chat::wire::signed::SeqNo;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 use socket2::{Domain, SockRef, Socket, Type};
@@ -232,7 +232,7 @@ impl RawPeer {
     pub fn sign(&mut self, message: &Value) -> Value {
         self.signed += 1;
         let identity = Identity::new(&self.identity.expect("it speaks level 2"));
-        author::sign(&identity, Place { epoch: 1, n: self.signed }, message)
+        author::sign(&identity, SeqNo { epoch: 1, n: self.signed }, message)
     }
 
     /// Says something in a room, as the original does, or signed at level 2. Gives the message's id.
