@@ -8,7 +8,7 @@
 //! - [`route`]: what comes in goes to the component that it concerns, and what links have to tell to those that hear of it
 //! - [`relay`]: a message's way through the node
 //! - [`lines`]: lines to clients, as the other parts of the node say them
-//! - [`mod@voice`]: joins [`Calls`](crate::call::Calls), who is in voice and what goes to whom, to the rest
+//! - [`mod@voice`]: joins [`Calls`], who is in voice and what goes to whom, to the rest
 //! - [`blocks`]: who is blocked by command
 //! - [`persist`]: what is kept from one run to the next
 //! - [`keys`]: keys of rooms, as clients set them

@@ -50,7 +50,7 @@ impl Node {
         self.stores.has_folder()
     }
 
-    /// Has a row set or removed, if there is a state folder. Gives the change's number, for [`Stores::is_saved`].
+    /// Has a row set or removed, if there is a state folder. Gives the change's number, for [`Stores::is_saved`](super::stores::Stores::is_saved).
     pub(super) fn store(&mut self, table: Table, key: &str, value: Option<Vec<u8>>, out: &mut Outbox) -> Option<u64> {
         if !self.has_state() {
             return None;
