@@ -44,7 +44,7 @@ enum Choice {
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 enum Tagged<'a> {
-    All(All<'a>),
+    All(Box<All<'a>>),
     Nothing,
 }
 
@@ -106,7 +106,7 @@ fn every_kind_of_value() {
     for text in ["", "plain", "\u{202e}\"\\\n\u{7f}é世"] {
         with_all(text, |all| check(all));
         with_all(text, |all| {
-            check(&Tagged::All(All { inner: Inner { text, absent: Some(1) }, raw: all.raw, ..copy() }))
+            check(&Tagged::All(Box::new(All { inner: Inner { text, absent: Some(1) }, raw: all.raw, ..copy() })))
         });
     }
     check(&Tagged::Nothing);
