@@ -16,16 +16,16 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// What a line does to datagrams.
+/// The effects of a line on datagrams.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
     /// Of a hundred datagrams, how many are lost: 0 to 90.
     pub loss_percent: f64,
     /// How many datagrams in a row are lost in the mean, 1 to 100; 1: each is lost by itself.
     pub burst: f64,
-    /// What every datagram takes.
+    /// The delay of every datagram.
     pub delay: Duration,
-    /// What comes on top of that, and varies.
+    /// The delay on top of that, which varies.
     pub jitter: Jitter,
     /// Of a hundred datagrams, how many are overtaken: 0 to 100.
     pub reorder_percent: f64,
@@ -151,7 +151,7 @@ const STALL_MS: (f64, f64) = (40.0, 120.0);
 const STALLS_APART_MS: (f64, f64) = (1000.0, 4000.0);
 /// Jitter in a storm, in ms.
 const STORM_MS: f64 = 120.0;
-/// What a datagram that is overtaken takes longer, in ms: one to three audio frames.
+/// The extra delay of a datagram that is overtaken, in ms: one to three audio frames.
 const OVERTAKEN_MS: (f64, f64) = (20.0, 60.0);
 /// How much later the second copy of a datagram comes, in ms. A guess.
 const COPY_MS: (f64, f64) = (0.0, 30.0);
@@ -305,7 +305,7 @@ impl Line {
         self.stall = (from, from + between(&mut self.jitter, STALL_MS));
     }
 
-    /// What sets a datagram apart from the others.
+    /// The mark that sets a datagram apart from the others.
     fn set_apart(&mut self) -> Apart {
         let chance = &mut self.order;
         let mut drawn = |percent: f64, ms: (f64, f64)| {

@@ -157,7 +157,7 @@ pub struct Options {
     pub action: Option<Action>,
 }
 
-/// What else the program does.
+/// The program's other jobs.
 #[derive(Debug, FromArgs)]
 #[argh(subcommand)]
 pub enum Action {
@@ -230,7 +230,7 @@ pub struct VoiceCompare {
     pub json: bool,
 }
 
-/// What the command line asks for.
+/// The job that the command line asks for.
 #[derive(Debug)]
 pub enum Asked {
     /// Print this on stdout and end well.

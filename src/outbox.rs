@@ -42,7 +42,7 @@ pub enum Output {
     Line {
         /// Which client.
         client: ClientId,
-        /// What it is: events may be dropped when nobody reads, replies may not.
+        /// Its kind: events may be dropped when nobody reads, replies may not.
         kind: EventKind,
         /// The JSON, without `seq` and newline.
         text: Arc<str>,
@@ -101,7 +101,7 @@ pub enum Output {
         table: Table,
         /// The row.
         key: String,
-        /// What it holds from now on; `None`: it is removed.
+        /// Its value from now on; `None`: it is removed.
         value: Option<Vec<u8>>,
     },
     /// Log a line.
@@ -124,10 +124,10 @@ pub enum Bytes {
 /// From how many bytes on a frame is shared, not copied. Copying this much costs about as much as an allocation.
 pub const SHARED_FROM: usize = 8 << 10;
 
-/// What the node wants done, in order. Used again and again, so that a message costs no allocation.
+/// The outputs of one input, in order. Used again and again, so that a message costs no allocation.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    /// What to do.
+    /// Things to do.
     pub outputs: Vec<Output>,
     bytes: Vec<u8>,
     /// The links of all that goes to several.

@@ -34,7 +34,7 @@ const UDP_BUFFER: usize = 1 << 20;
 /// system tries again a second later. A guess: what strangers can do in 0.1 s.
 const BACKLOG: i32 = 1024;
 
-/// What keeps a node from starting.
+/// An obstacle that keeps a node from starting.
 #[derive(Debug)]
 struct Failure {
     code: FatalCode,

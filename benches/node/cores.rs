@@ -35,7 +35,7 @@ const IDS_EVERY: usize = 1 << 14;
 /// Ids over which their memory is averaged, at least.
 const IDS_LEAST: usize = 1 << 16;
 
-/// What one of these takes, in bytes.
+/// The size of one of these, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum What {
     /// A node without state and links.

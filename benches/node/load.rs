@@ -27,10 +27,10 @@ const BURST: usize = 64;
 /// No read, write or connect waits longer than this: whoever does not answer by then is not measured.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What one read takes at most; longer than any frame here.
+/// The most bytes that one read takes; longer than any frame here.
 const READ: usize = 256 * 1024;
 
-/// What the load speaks.
+/// The format in which the load speaks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Speech {
     /// The original's format.

@@ -152,14 +152,14 @@ impl Drop for Relay {
     }
 }
 
-/// What a relay says on its stdout, read as it comes by a thread that ends with it.
+/// The lines of a relay's stdout, read as it comes by a thread that ends with it.
 #[derive(Default)]
 struct Stdout {
     said: Mutex<Said>,
     news: Condvar,
 }
 
-/// What it has said so far.
+/// The lines so far.
 #[derive(Default)]
 struct Said {
     first: Option<(String, Instant)>,
@@ -201,12 +201,12 @@ impl Stdout {
     }
 }
 
-/// What a process is said to use.
+/// The use of memory and time that the system reports of a process.
 #[derive(Clone, Copy)]
 pub enum Memory {
     /// All that is in memory, pages of the program and of libraries included.
     Resident,
-    /// What no file stands behind.
+    /// Memory without a file behind it.
     Own,
     /// The most that was resident.
     Peak,

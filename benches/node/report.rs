@@ -1,4 +1,4 @@
-//! What was measured: figures, their limits, and how they are shown to people and to machines.
+//! The results: figures, their limits, and how they are shown to people and to machines.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -31,7 +31,7 @@ impl Series {
     }
 }
 
-/// What a figure counts.
+/// The unit of a figure.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
@@ -82,7 +82,7 @@ pub enum Pick {
     Sum,
 }
 
-/// What a figure is held to.
+/// The limit that a figure is held to.
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
@@ -239,7 +239,7 @@ const HEADS: [&str; COLUMNS] = ["work", "node", "typed", "bare", "to typed", "to
 #[derive(Default)]
 pub struct Report {
     pub rows: Vec<Row>,
-    /// What could not be measured, and why.
+    /// The works that could not be measured, and why.
     pub failures: Vec<String>,
 }
 
@@ -282,7 +282,7 @@ impl Report {
     }
 }
 
-/// What is going on, on stderr: on a terminal always in the same line, else a line a work.
+/// The progress, on stderr: on a terminal always in the same line, else a line a work.
 #[derive(Default)]
 pub struct Progress {
     pub terminal: bool,

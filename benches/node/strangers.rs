@@ -18,7 +18,7 @@ use crate::relay::{uninterrupted, yield_to_all};
 /// Threads that they come from: each waits for its answers.
 const THREADS: u32 = 4;
 
-/// What somebody brings to handshakes.
+/// The keys that somebody brings to handshakes.
 pub fn keys(who: u8) -> Keys {
     Keys::new(&Identity::new(&[who; 32]), [who; 32], None)
 }

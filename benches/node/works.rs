@@ -13,7 +13,7 @@ use crate::relay::{Cpus, Memory, Relay, Setup, Who};
 use crate::report::{Limit, Pick, Progress, Report, Row, Series, Unit, median, thousands};
 use crate::strangers;
 
-/// What a measurement gives, or why there is none.
+/// The figures of a measurement, or the reason why there are none.
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// A work's name, for `--only`, and how it is measured.
@@ -51,7 +51,7 @@ const FILLING: u64 = 300_000;
 const QUIET: &str = "quiet";
 const LOUD: &str = "bench";
 
-/// What all the works share.
+/// The things that all works share.
 pub struct Bench {
     pub node: PathBuf,
     pub cpus: Cpus,
@@ -153,7 +153,7 @@ fn signed(bench: &mut Bench) {
     ]);
 }
 
-/// What the load speaks to a contestant: the yardsticks know the original's format alone.
+/// The format in which the load speaks to a contestant: the yardsticks know the original's format alone.
 fn level2(who: Who, speech: Speech) -> Speech {
     if who == Who::Node { speech } else { Speech::Original }
 }

@@ -27,10 +27,10 @@ use crate::frame;
 /// Seen ids are forgotten after this time, as on the original network.
 const REMEMBERED: Duration = Duration::from_secs(120);
 
-/// What one read of a yardstick takes at most, as of the node; also the longest frame that the bare one knows.
+/// The most bytes that one read of a yardstick takes, as of the node; also the longest frame that the bare one knows.
 const READ: usize = 64 * 1024;
 
-/// What the typed relay gathers for a link before it writes.
+/// The bytes that the typed relay gathers for a link before it writes.
 const GATHER: usize = 64 * 1024;
 
 /// The longest frame of the typed relay: that of the node.

@@ -2,7 +2,7 @@
 
 use argh::{EarlyExit, TopLevelCommand};
 
-/// What a person has given. Cargo adds `--bench` behind it, which would spoil `--help`.
+/// The arguments that a person has given. Cargo adds `--bench` behind it, which would spoil `--help`.
 pub fn read<T: TopLevelCommand>(name: &str) -> T {
     let all: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
     let all: Vec<&str> = all.iter().map(String::as_str).collect();

@@ -12,7 +12,7 @@ use crate::frame;
 /// The text of a message, in bytes.
 pub const TEXT: usize = 200;
 
-/// What the ids begin with.
+/// The beginning of the ids.
 const OURS: &[u8] = b"be9c4000-";
 
 /// Frames with running numbers.

@@ -21,9 +21,9 @@ pub struct JobId(pub u64);
 pub enum LogLevel {
     /// Nothing is logged.
     Off,
-    /// What went wrong inside.
+    /// Faults inside.
     Error,
-    /// What a person should know.
+    /// Things that a person should know.
     Warn,
     /// Links that come and go.
     Info,

@@ -103,7 +103,7 @@ impl<const SAFE: bool> Writer<'_, SAFE> {
         self.out.extend_from_slice(digits.get(at..).unwrap_or_default());
     }
 
-    /// What `serde_json` knows best, and is rare.
+    /// A rare value, left to `serde_json`.
     fn rare(&mut self, value: impl Serialize) -> Result<(), Error> {
         serde_json::to_writer(&mut *self.out, &value)
     }

@@ -1,4 +1,4 @@
-//! What is written is what `serde_json` writes.
+//! The serialiser writes the same bytes as `serde_json`.
 
 use std::collections::BTreeMap;
 

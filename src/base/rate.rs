@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate(Duration);
 
-/// What a burst uses up: so much time's messages.
+/// The length of a burst: so much time's messages.
 pub const BURST: Duration = Duration::from_secs(10);
 
 impl Rate {
@@ -24,7 +24,7 @@ impl Rate {
     }
 }
 
-/// What one author, or one link, has used.
+/// The use that one author, or one link, has made of a rate.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Bucket(Option<Instant>);
 

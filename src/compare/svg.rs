@@ -159,7 +159,7 @@ fn gaps(svg: &mut String, pair: &Pair) {
     }
 }
 
-/// What the marks mean.
+/// The meaning of the marks.
 fn legend(svg: &mut String) {
     let y = HEIGHT - 16.0;
     let _ = writeln!(

@@ -40,7 +40,7 @@ impl Crypt {
         matches!(self, Self::Sealed { .. })
     }
 
-    /// What seals and opens records.
+    /// The session that seals and opens records.
     pub fn session(&mut self) -> Option<&mut Session> {
         match self {
             Self::Sealed { session, .. } => Some(session),

@@ -213,7 +213,7 @@ impl Links {
         self.offenders.len()
     }
 
-    /// What links have counted.
+    /// The counts of all links.
     pub const fn counters(&self) -> &Counters {
         &self.counters
     }

@@ -12,10 +12,10 @@ use crate::outbox::{Bytes, Outbox, Output};
 use crate::wire::limits::{MAX_QUEUE_BYTES, MAX_QUEUE_FRAMES, QUEUE_CLOSE, QUEUE_STALL, QUEUE_WAIT};
 use crate::wire::noise::{MAX_PLAIN, OVERHEAD, Session};
 
-/// What waits to be written.
+/// The frames and records that wait to be written.
 #[derive(Debug, Default)]
 pub struct Queue {
-    /// What is written or not as a whole: a frame, or a record with the frames that end in it.
+    /// Units that are written or not as a whole: a frame, or a record with the frames that end in it.
     units: VecDeque<Unit>,
     /// Frames that will be sealed at the end of this input.
     gathered: Vec<Bytes>,

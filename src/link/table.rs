@@ -1,6 +1,6 @@
 //! The table of links: the one place where a link appears and where it goes.
 //!
-//! What is noted of a link elsewhere (that its queue is full, that it has frames to seal, when it is due) is noted here, beside it,
+//! Everything else that is noted of a link (that its queue is full, that it has frames to seal, when it is due) is noted here, beside it,
 //! and goes with it.
 
 use std::collections::BTreeSet;

@@ -61,7 +61,7 @@ use phase::Phase;
 /// The client at stdin and stdout.
 pub const STDIO: ClientId = ClientId(0);
 
-/// What a node is told at its start.
+/// The configuration of a node.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The user name.
@@ -100,7 +100,7 @@ pub struct Config {
     pub entropy: [u8; 32],
     /// The secret of the node's identity, if it has one from earlier runs.
     pub identity: Option<[u8; KEY]>,
-    /// What earlier runs have left; `None` without a state folder.
+    /// The rows that earlier runs have left; `None` without a state folder.
     pub state: Option<State>,
     /// Links at once.
     pub max_links: usize,
@@ -114,11 +114,11 @@ pub struct Config {
     pub events: Vec<(EventKind, bool)>,
     /// Rooms' keys from the start.
     pub keys: Vec<(String, RoomKey)>,
-    /// What is logged.
+    /// The lines that are logged.
     pub log: LogLevel,
 }
 
-/// What happened.
+/// An occurrence that the node is told of.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "made and taken in one call, never stored")]
 pub enum Input<'a> {
@@ -217,7 +217,7 @@ pub enum Input<'a> {
     Devices {
         /// Which job.
         job: JobId,
-        /// What there is.
+        /// The devices.
         devices: crate::api::result::Devices,
     },
     /// Kept messages are loaded.

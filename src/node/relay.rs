@@ -24,7 +24,7 @@ use crate::wire::room_key;
 /// The longest text that is sealed by either scheme, in characters.
 const MAX_SEALED: usize = room_key::sealed_len(MAX_TEXT);
 
-/// What a relay needs to know of a message.
+/// The fields of a message that a relay needs.
 struct Header<'a> {
     id: Cow<'a, str>,
     from: Cow<'a, str>,

@@ -266,7 +266,7 @@ fn named<'a>(view: &View<'a>, names: &[&str]) -> Option<Vec<&'a str>> {
     values.into_iter().collect()
 }
 
-/// What is signed begins with this, whatever the fields.
+/// The beginning of the signed bytes, whatever the fields.
 fn begin(key: &[u8; KEY], seq: SeqNo) -> Vec<u8> {
     let mut out = Vec::with_capacity(768);
     out.extend_from_slice(PURPOSE);
@@ -276,7 +276,7 @@ fn begin(key: &[u8; KEY], seq: SeqNo) -> Vec<u8> {
     out
 }
 
-/// What is signed.
+/// The signed bytes.
 fn to_sign(key: &[u8; KEY], seq: SeqNo, names: &[&str], values: &[&str]) -> Option<Vec<u8>> {
     let mut out = begin(key, seq);
     out.extend_from_slice(&u32::try_from(names.len()).ok()?.to_be_bytes());

@@ -1,4 +1,4 @@
-//! What clients ask for.
+//! The requests of clients.
 
 use super::*;
 use crate::wire::limits::MAX_VOICE_MEMBERS;

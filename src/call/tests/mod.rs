@@ -33,7 +33,7 @@ const ROOM: &str = "general";
 struct Fake {
     identity: Identity,
     out: Outbox,
-    /// What clients were told, in a few words.
+    /// The events that clients were told, in a few words.
     told: Vec<String>,
     warned: Vec<(Warning, String)>,
     /// Signals for everyone, and for one link.

@@ -232,7 +232,7 @@ fn a_clock_that_is_wrong_makes_no_block_longer_than_was_asked() {
 /// Ten years, in milliseconds.
 const DECADE: i64 = 10 * 31_556_952_000;
 
-/// What is left of the only block of a node, in milliseconds; `None` if there is none.
+/// The time left of the only block of a node, in milliseconds; `None` if there is none.
 fn left(net: &mut Net, at: At) -> Option<u64> {
     let listed = ok(net, at, json!({ "cmd": "blocks" }));
     let all = listed["blocks"].as_array().expect("a list");

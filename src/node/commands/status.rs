@@ -27,7 +27,7 @@ impl Node {
         }
     }
 
-    /// What is held, for `status` and for tests of whole networks.
+    /// The figures of all that is held, for `status` and for tests of whole networks.
     pub fn held(&self) -> result::Queues {
         let (rooms, history, history_bytes) = self.history.held();
         let (frames, frame_bytes) = self.links.queued();
@@ -59,7 +59,7 @@ impl Node {
         }
     }
 
-    /// What all parts have counted.
+    /// The counts of all parts.
     pub fn counters(&self) -> Counters {
         let mut all = self.counters.clone();
         all += self.links.counters();
