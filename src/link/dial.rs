@@ -176,22 +176,24 @@ impl Dialler {
         out.push(Output::Dial { dial, addr: addr.to_owned() });
     }
 
+    /// Whether a target whose peer is being greeted may be dialled at level 1: it is not pinned to a node.
+    pub(super) fn allows_level1(&self, name: &str) -> bool {
+        self.targets.get(name).is_some_and(|it| it.pin.is_none() && matches!(it.state, State::Greeting(..)))
+    }
+
     /// Dials a target again at once, at level 1, at the address that has answered: its peer has closed the link as one of level 1
-    /// does. False if the target allows level 2 alone. The time for it goes on.
-    pub(super) fn dial_level1(&mut self, name: &str, addr: std::net::SocketAddr, out: &mut Outbox) -> bool {
-        let dial = DialId(self.next_dial);
-        match self.targets.get_mut(name) {
-            Some(target) if target.pin.is_none() => {
-                let State::Greeting(_, until) = target.state else { return false };
-                (target.state, target.is_level1) = (State::Dialling(dial, until), true);
-            }
-            _ => return false,
+    /// does. The time for it goes on.
+    pub(super) fn dial_level1(&mut self, name: &str, addr: std::net::SocketAddr, out: &mut Outbox) {
+        if !self.allows_level1(name) {
+            return;
         }
-        self.next_dial += 1;
+        let dial = self.mint();
+        let Some(target) = self.targets.get_mut(name) else { return };
+        let State::Greeting(_, until) = target.state else { return };
+        (target.state, target.is_level1) = (State::Dialling(dial, until), true);
         self.dials.insert(dial, name.to_owned());
         self.arm(name);
         out.push(Output::Dial { dial, addr: addr.to_string() });
-        true
     }
 
     /// Ends a dial. Gives its target, unless it is no dial of a target's.
@@ -380,7 +382,8 @@ mod tests {
             it.dial(now, ADDR, &mut out);
             let deadline = it.first_deadline();
             assert!(it.take_dial(DialId(0)).is_some() && it.on_answered(now, ADDR, LinkId(7)));
-            assert_eq!(it.dial_level1(ADDR, ([10, 0, 0, 1], 1).into(), &mut out), pin.is_none());
+            assert_eq!(it.allows_level1(ADDR), pin.is_none());
+            it.dial_level1(ADDR, ([10, 0, 0, 1], 1).into(), &mut out);
             assert_eq!((it.is_level1(ADDR), it.first_deadline()), (pin.is_none(), deadline));
         }
     }

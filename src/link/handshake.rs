@@ -137,11 +137,12 @@ impl Links {
         }
         let Some(link) = self.table.get(id) else { return false };
         let (addr, name) = (link.addr, link.target.clone().unwrap_or_default());
-        if !self.dialler.dial_level1(&name, addr, out) {
+        if !self.dialler.allows_level1(&name) {
             return false;
         }
         self.log(LogLevel::Debug, out, || format!("{addr} speaks level 1"));
         self.table.remove(id, out);
+        self.dialler.dial_level1(&name, addr, out);
         true
     }
 
