@@ -87,11 +87,8 @@ impl Node {
             _ => return refuse(ErrorCode::BadValue, "one of `after_pos`, `before_pos` and `after`, not more"),
         };
         let query = Query { room, from, limit };
-        let answer = self.history.query(query.clone());
-        match self.answer_history(&query, answer)? {
-            Ok(page) => Ok(Ok(page)),
-            Err(load) => Ok(Err(self.load(load, out))),
-        }
+        let answer = self.answer_history(&query, self.history.query(query.clone()))?;
+        Ok(answer.map_err(|load| self.load(load, out)))
     }
 
     /// Goes on with a page, part of which has been loaded.
@@ -102,11 +99,8 @@ impl Node {
         out: &mut Outbox,
     ) -> Answer<Result<result::History, What>> {
         let query = load.query().clone();
-        let answer = self.history.loaded(load, rows);
-        match self.answer_history(&query, answer)? {
-            Ok(page) => Ok(Ok(page)),
-            Err(load) => Ok(Err(self.load(load, out))),
-        }
+        let answer = self.answer_history(&query, self.history.loaded(load, rows))?;
+        Ok(answer.map_err(|load| self.load(load, out)))
     }
 
     fn answer_history(
