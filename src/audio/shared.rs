@@ -72,7 +72,7 @@ pub fn ask(shared: &Shared, to_play: &Receiver<Chunk>, chunks: usize, mut take: 
     for n in 0..chunks {
         let answer = || to_play.recv_timeout(until.saturating_duration_since(now())).ok();
         let chunk = if n < asked { answer() } else { None };
-        // What comes at the end only wakes it up.
+        // The answer at the end only wakes it up.
         if shared.stops() {
             return;
         }

@@ -314,7 +314,7 @@ impl Speaker {
             Self::File(writer, name) => {
                 if let Err(e) = writer.write(chunk) {
                     let message = format!("{name}: {e}: nothing more is written to it");
-                    // Who is told finds the file whole.
+                    // A reader that is told finds the file whole.
                     if let Self::File(writer, _) = std::mem::replace(self, Self::None) {
                         writer.give_up();
                     }

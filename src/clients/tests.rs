@@ -299,7 +299,7 @@ fn a_client_that_comes_later_sees_what_comes_later() {
     net.event(MESSAGE, 2);
     let found = net.find(late, json!({"event": "message"}));
     assert_eq!((&found[0]["n"], &found[0]["seq"]), (&json!(2), &json!(1)));
-    // Whoever asks for what was before finds it, without a number: it was no line of this client.
+    // An older event is found without a number: it was no line of this client.
     let mut wait = net.wait_after(late, json!({"event": "message"}), Some(Some(0))).expect("a wait");
     let answer = net.look(late, &mut wait).expect("over").expect("found");
     assert_eq!(answer["events"], json!([{"event": "message", "n": 1}]));

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::wire::frame::Item;
-use crate::wire::limits::{MAX_STRIKES, PING_EVERY};
+use crate::wire::limits::{FIRST_FRAME_TIME, MAX_STRIKES, PING_EVERY, SETTLE_TIME};
 use crate::wire::noise::Stepped;
 
 /// A side: its links, its news, and the frames that came after hello.

@@ -105,7 +105,7 @@ fn a_wrong_signature_is_looked_at_once_and_each_copy_is_a_strike() {
     let mut forged = real[0].clone();
     forged["msg"] = json!("altered");
     net.say(eve, b, &forged);
-    // What a relay may change makes no other of it.
+    // A field that a relay may change makes it no other forgery.
     forged["ttl"] = json!(2);
     net.say(eve, b, &forged);
     let line = net.command(b, &json!({ "cmd": "status" }));
