@@ -55,12 +55,15 @@ impl Links {
         }
     }
 
-    /// Asks every neighbour that can tell whether it took a message.
-    pub fn ask_to_confirm(&mut self, now: Now, message: &str, out: &mut Outbox) {
-        for link in self.of_capable(|peer| peer.confirms) {
+    /// Asks every neighbour that can tell whether it took a message. Gives how many that are.
+    pub fn ask_to_confirm(&mut self, now: Now, message: &str, out: &mut Outbox) -> usize {
+        let capable = self.of_capable(|peer| peer.confirms);
+        let count = capable.len();
+        for link in capable {
             let id = self.chance.uuid();
             self.send_control(now, link, &Message::Confirm { id: &id, message }, out);
         }
+        count
     }
 
     /// Tells a neighbour whether a message of its own was taken.

@@ -12,7 +12,6 @@ use crate::api::{ErrorCode, result};
 use crate::call::{self, Begun, Calls, InCall, Io, MemberInfo, Neighbour, OPEN_TIME, Refusal, Warning};
 use crate::clients::Head;
 use crate::voice::Codec;
-use crate::wire::limits::DIAL_TIME;
 use crate::wire::outgoing::{self, Message};
 use crate::wire::room_key::RoomKey;
 use crate::wire::signed::SeqNo;
@@ -152,9 +151,8 @@ impl Node {
         let room = join.args.room.as_deref().unwrap_or(self.rooms.active()).to_owned();
         let joined = match join.opening {
             None => {
-                let first_dials = self.started + DIAL_TIME;
-                if self.links.dialler().has_first_tries() && now.mono < first_dials {
-                    pending.deadline = Some(first_dials);
+                if let Some(until) = self.first_dials(now) {
+                    pending.deadline = Some(until);
                     return Some(pending);
                 }
                 if self.rooms.is_deriving(&room) {

@@ -342,6 +342,26 @@ fn confirm_waits_for_neighbours_that_took_it() {
 }
 
 #[test]
+fn confirm_waits_for_links_first_and_has_its_time_from_then_on() {
+    let mut net = Net::new(14, (ms(300), ms(300)));
+    let nodes = named(&mut net, 2);
+    let line = net.command(nodes[0], &json!({ "cmd": "send", "text": "sure?", "confirm": 1, "timeout_ms": 2000 }));
+    net.run_for(ms(500));
+    net.dial(nodes[1], nodes[0]);
+    // The link needs two round trips and the confirmation one more: longer than that, from the command on.
+    net.run_for(ms(3000));
+    assert_eq!(net.reply(nodes[0], line)["result"]["confirmed"], 1);
+    let line = net.command(nodes[0], &json!({ "cmd": "send", "text": "sure?", "confirm": 2, "timeout_ms": 500 }));
+    net.run_for(ms(499));
+    assert_eq!(net.reply(nodes[0], line), Value::Null);
+    net.run_for(ms(1));
+    assert_eq!(net.reply(nodes[0], line)["error"]["code"], "not_confirmed", "at once, since there are too few");
+    assert_eq!(net.events(nodes[1], "message").count(), 1);
+    net.settle();
+    assert_eq!(net.events(nodes[1], "message").count(), 2);
+}
+
+#[test]
 fn an_end_hands_over_what_is_queued() {
     let mut net = Net::new(15, (ms(30), ms(30)));
     let nodes = named(&mut net, 2);

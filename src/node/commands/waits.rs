@@ -5,8 +5,9 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::api::arguments::SendArgs;
 use crate::api::error::ApiError;
 use crate::api::{ErrorCode, result};
 use crate::clients::Slot;
@@ -108,17 +109,20 @@ impl Node {
         }
     }
 
-    /// Sends, or waits on: for the first dials (10 s at most), for a key that is being derived, for enough links.
+    /// Sends, or waits on: for enough links, or if none are asked for until each address of the command line has been tried; for a
+    /// key that is being derived.
     fn go_on_sending(&mut self, now: Now, client: ClientId, mut pending: Pending, out: &mut Outbox) -> Option<Pending> {
         let What::Send(args) = &pending.what else { return None };
         let limit = pending.started + Duration::from_millis(args.timeout_ms);
-        let first_dials = self.started + DIAL_TIME;
-        let untried = self.links.dialler().has_first_tries();
-        let links = self.links.neighbours().len();
-        let min_links = args.min_links as usize;
-        if untried && now.mono < first_dials {
-            pending.deadline = Some(first_dials);
+        if !self.has_links_for(now, args) && now.mono < limit {
+            pending.deadline = Some(self.first_dials(now).map_or(limit, |at| at.min(limit)));
             return Some(pending);
+        }
+        let (links, min_links) = (self.links.neighbours().len(), args.min_links as usize);
+        if links < min_links {
+            let message = format!("{links} of {min_links} links in {} ms", args.timeout_ms);
+            self.clients.refuse(client, &pending.head, &ApiError::new(ErrorCode::NoLinks, message), out);
+            return None;
         }
         let room = args.room.as_deref().unwrap_or(self.rooms.active());
         if self.rooms.is_deriving(room) {
@@ -126,16 +130,7 @@ impl Node {
             pending.deadline = None;
             return Some(pending);
         }
-        if links < min_links {
-            if now.mono >= limit {
-                let message = format!("{links} of {min_links} links in {} ms", args.timeout_ms);
-                self.clients.refuse(client, &pending.head, &ApiError::new(ErrorCode::NoLinks, message), out);
-                return None;
-            }
-            pending.deadline = Some(limit);
-            return Some(pending);
-        }
-        let wanted = args.confirm as usize;
+        let (wanted, time) = (args.confirm as usize, Duration::from_millis(args.timeout_ms));
         let sent = match self.send(now, args, out) {
             Ok(sent) => sent,
             Err(error) => {
@@ -147,11 +142,39 @@ impl Node {
             self.clients.reply(client, &pending.head, Ok(&sent), out);
             return None;
         }
-        self.links.ask_to_confirm(now, &sent.message, out);
+        let asked = self.links.ask_to_confirm(now, &sent.message, out);
         self.hear_links(now, out);
-        pending.deadline = Some(limit.max(now.mono));
+        if asked < wanted {
+            let message = format!(
+                "{} went to {} links, but only {asked} of the {wanted} neighbours that are to confirm it are there and can: \
+                 the original program can't",
+                sent.message, sent.links
+            );
+            self.clients.refuse(client, &pending.head, &ApiError::new(ErrorCode::NotConfirmed, message), out);
+            return None;
+        }
+        pending.deadline = Some(now.mono + time);
         pending.what = What::Confirm { sent, wanted, by: BTreeSet::new() };
         Some(pending)
+    }
+
+    /// Until when addresses of the command line may still be tried for the first time: `None` once each has been.
+    pub(in crate::node) fn first_dials(&self, now: Now) -> Option<Instant> {
+        let until = self.started + DIAL_TIME;
+        (self.links.dialler().has_first_tries() && now.mono < until).then_some(until)
+    }
+
+    /// Whether a `send` need not wait for more links. While first dials are under way, only the links count that it asks for;
+    /// for `confirm` those of level 2, since no others can.
+    fn has_links_for(&self, now: Now, args: &SendArgs) -> bool {
+        let (min_links, confirm) = (args.min_links as usize, args.confirm as usize);
+        let neighbours = self.links.neighbours();
+        let enough = neighbours.len() >= min_links;
+        if self.first_dials(now).is_none() {
+            return enough && neighbours.len() >= confirm;
+        }
+        let can_confirm = neighbours.iter().filter(|it| it.is_level2).count();
+        enough && can_confirm >= confirm && min_links.max(confirm) > 0
     }
 
     /// Tells the commands that wait for an address what came of it. False if none does.

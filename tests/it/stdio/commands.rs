@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::raw::chat_with;
-use crate::support::{Node, RawPeer, fresh_id, line, list, number, text, texts};
+use crate::support::{Node, RawListener, RawPeer, fresh_id, line, list, number, text, texts};
 
 const BOB: &str = "127.0.0.1:5001";
 
@@ -185,6 +185,26 @@ fn nobody_can_use_up_the_id_of_a_message_to_come() {
     assert_eq!((&trace["from"], &trace["via"]), (&json!(alice.id()), &Value::Null));
     let trace = carol.ok(json!({ "cmd": "trace", "message": id }));
     assert_eq!(trace["from"], alice.id(), "what is signed before what is not");
+}
+
+#[test]
+fn send_does_not_wait_for_a_dial_that_it_does_not_need() {
+    // It takes the connection, and says nothing for as long as one may.
+    let mute = RawListener::new();
+    let mut bob = Node::named("Bob", &[]);
+    let mut alice = Node::named("Alice", &["--connect", &mute.addr(), "--connect", &bob.addr()]);
+    let _silent = mute.accept_silent();
+    let ask = json!({ "cmd": "send", "text": "heard?", "min_links": 1, "confirm": 1 });
+    let sent = alice.ok(ask);
+    assert_eq!((&sent["links"], &sent["confirmed"]), (&json!(1), &json!(1)));
+    bob.hears("heard?");
+    // With neither it waits for all, but no longer than it may.
+    alice.ok(json!({ "cmd": "send", "text": "to whoever is there", "timeout_ms": 1 }));
+    bob.hears("to whoever is there");
+    assert_eq!(alice.fails(json!({ "cmd": "send", "text": "more?", "min_links": 2, "timeout_ms": 1 })), "no_links");
+    assert_eq!(alice.saw("connect_failed", json!({})).len(), 0, "the other dial is still under way");
+    assert_eq!(alice.fails(json!({ "cmd": "send", "text": "both?", "confirm": 2, "timeout_ms": 1 })), "not_confirmed");
+    bob.hears("both?");
 }
 
 #[test]
