@@ -180,8 +180,11 @@ pub struct HistoryArgs {
     pub after_pos: Option<u64>,
     /// Those before this place.
     pub before_pos: Option<u64>,
-    /// Those after this message.
+    /// Those after the message of this id.
     pub after: Option<String>,
+    /// The author of that message, whose id others may have used, too. If left out: one's own message counts before others, then
+    /// a verified one, then the oldest.
+    pub from: Option<String>,
 }
 
 const fn hundred() -> u32 {
@@ -194,6 +197,8 @@ const fn hundred() -> u32 {
 pub struct TraceArgs {
     /// The message's id.
     pub message: String,
+    /// Its author. If left out: one's own message counts before others, then a verified one, then the oldest.
+    pub from: Option<String>,
 }
 
 /// An event to wait for.

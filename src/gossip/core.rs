@@ -342,11 +342,16 @@ impl Gossip {
         self.traces.get_mut(known.number)
     }
 
-    /// The record of a message, by its id alone: our own before those of others.
-    pub fn find_trace(&mut self, id: &str) -> Option<&Trace> {
-        let own = self.seen.get(id, Some(&self.id)).map(|known| known.number);
-        let number = own.or_else(|| self.seen.find_id(id))?;
-        self.traces.get_mut(number).map(|trace| &*trace)
+    /// The record of an author's message; without an author: by its id alone, our own before those of others, then one that is
+    /// signed, then the oldest.
+    pub fn find_trace(&mut self, id: &str, author: Option<&str>) -> Option<&Trace> {
+        let signed_by = |author: &str| self.seen.get(id, Some(author)).map(|known| known.number);
+        let number = match author {
+            Some(author) => signed_by(author).or_else(|| self.seen.get(id, None).map(|known| known.number)),
+            None => signed_by(&self.id).or_else(|| self.seen.find_id(id)),
+        };
+        let trace = self.traces.get_mut(number?)?;
+        author.is_none_or(|author| *trace.from == *author).then_some(&*trace)
     }
 
     /// The row of an author, as it is to be kept: which of its numbers have been seen.

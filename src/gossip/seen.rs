@@ -89,12 +89,13 @@ impl Seen {
         }
     }
 
-    /// The number of a message of which only the id is known: one that is signed before others, the newest before others. It
+    /// The number of a message of which only the id is known: one that is signed before others, the oldest before others. It
     /// looks at every entry, which takes up to a millisecond: for commands, not for messages.
     pub fn find_id(&self, id: &str) -> Option<u64> {
         let id_hash = self.hash(id, None);
         let found = self.ring.iter().enumerate().filter(|(_, entry)| entry.has_id(id_hash));
-        found.map(|(at, entry)| (entry.is_signed(), self.known(at).number)).max().map(|(_, number)| number)
+        let rank = |(at, entry): (usize, Entry)| (!entry.is_signed(), self.known(at).number);
+        found.map(rank).min().map(|(_, number)| number)
     }
 
     /// Ids held.
@@ -494,17 +495,18 @@ mod tests {
     }
 
     #[test]
-    fn an_id_alone_finds_what_is_signed_before_what_is_not() {
+    fn an_id_alone_finds_the_oldest_that_is_signed_before_what_is_not() {
         let mut seen = Seen::with_capacity([1; 16], 4);
         let of = |n| Known { number: n, best_ttl: 9 };
-        assert_eq!(seen.insert("x", Some("a"), 9), Ok(0));
-        assert_eq!(seen.insert("x", None, 9), Ok(1));
+        assert_eq!(seen.insert("x", None, 9), Ok(0));
         assert_eq!(seen.find_id("x"), Some(0));
+        assert_eq!(seen.insert("x", Some("a"), 9), Ok(1));
+        assert_eq!(seen.find_id("x"), Some(1));
         assert_eq!(seen.insert("x", Some("b"), 9), Ok(2));
-        assert_eq!((seen.find_id("x"), seen.find_id("y")), (Some(2), None));
+        assert_eq!((seen.find_id("x"), seen.find_id("y")), (Some(1), None));
         assert_eq!(
             (seen.get("x", None), seen.get("x", Some("a")), seen.get("x", Some("c"))),
-            (Some(of(1)), Some(of(0)), None)
+            (Some(of(0)), Some(of(1)), None)
         );
     }
 }

@@ -24,7 +24,7 @@ mod tests;
 
 use index::Index;
 pub use page::{Answer, From, Load, Missing, Page, Query, Wanted};
-use rooms::{Entry, Rooms};
+use rooms::{Entry, Room, Rooms};
 pub use rooms::{Gone, Kept, Range};
 
 /// The keys that a message is found by.
@@ -32,7 +32,7 @@ pub use rooms::{Gone, Kept, Range};
 pub struct Label<'a> {
     /// Its author.
     pub author: &'a str,
-    /// Its id, which others may use, too, and its author twice.
+    /// Its id, which others may use, too.
     pub id: &'a str,
     /// The author's number of it, if it is signed and its signature right.
     pub seq: Option<SeqNo>,
@@ -57,8 +57,7 @@ impl History {
     pub fn keep(&mut self, room: &str, message: Kept, label: Label<'_>, pinned: impl Fn(&str) -> bool) -> Option<u64> {
         // Numbers begin with 1.
         let seq = label.seq.filter(|seq| seq.n > 0);
-        // Nobody is asked for who has not signed anything.
-        let author = seq.map_or(0, |_| self.hashes.of(label.author));
+        let author = self.hashes.of(label.author);
         let entry = Entry::new(message, author, self.hashes.of(label.id), seq);
         let index = &mut self.index;
         let spot = self.rooms.keep(room, entry, pinned, |dropped| index.remove(&dropped))?;
@@ -80,10 +79,10 @@ impl History {
                 self.forwards(query, pos, Vec::new())
             }
             From::Range(Range::Before(_) | Range::Newest) => Ok(self.backwards(query)),
-            From::AfterId(id) => match room.and_then(|room| room.find(self.hashes.of(&**id))) {
+            From::AfterId { id, author } => match room.and_then(|room| self.find_in(room, id, author.as_deref())) {
                 Some(pos) => self.forwards(query, pos, Vec::new()),
                 None if room.is_some_and(|room| room.below_memory().is_some()) => {
-                    let wanted = Wanted::OfId(id.clone());
+                    let wanted = Wanted::OfId { id: id.clone(), author: author.clone() };
                     Ok(Answer::NeedsLoad(Load { query, loaded: Vec::new(), wanted }))
                 }
                 None => Err(Missing::UnknownId),
@@ -98,7 +97,7 @@ impl History {
     pub fn loaded(&self, load: Load, rows: Vec<Kept>) -> Result<Answer<'_>, Missing> {
         let Load { query, mut loaded, wanted } = load;
         match wanted {
-            Wanted::OfId(_) => {
+            Wanted::OfId { .. } => {
                 let pos = rows.last().ok_or(Missing::UnknownId)?.pos;
                 self.forwards(query, pos, loaded)
             }
@@ -157,9 +156,8 @@ impl History {
         }
     }
 
-    /// The position of the newest message of an id that a room has in memory.
-    pub fn find(&self, room: &str, id: &str) -> Option<u64> {
-        self.rooms.get(room)?.find(self.hashes.of(id))
+    fn find_in(&self, room: &Room, id: &str, author: Option<&str>) -> Option<u64> {
+        room.find(self.hashes.of(id), author.map(|author| self.hashes.of(author)))
     }
 
     /// The numbers of an author's messages of an epoch that are in memory, the lowest first.

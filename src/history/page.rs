@@ -26,8 +26,14 @@ pub struct Query {
 pub enum From {
     /// At a position.
     Range(Range),
-    /// After the newest message of that id.
-    AfterId(String),
+    /// After a message of that id, which is its author's and nobody else's.
+    AfterId {
+        /// The id.
+        id: String,
+        /// The author. If it is not given: this node's own message counts before others, then one whose signature was right, then the
+        /// oldest.
+        author: Option<String>,
+    },
 }
 
 /// The answer to a [`Query`].
@@ -100,8 +106,13 @@ pub enum Wanted {
         /// How many at most.
         limit: usize,
     },
-    /// The newest of an id.
-    OfId(String),
+    /// The one that [`From::AfterId`] means.
+    OfId {
+        /// The id.
+        id: String,
+        /// The author, if it is given.
+        author: Option<String>,
+    },
 }
 
 /// Why there is no page.

@@ -253,9 +253,11 @@ impl Room {
         (self.entries.range(from..to).map(|it| &it.kept).collect(), to < self.entries.len())
     }
 
-    /// The position of the newest message of an id, by its hash.
-    pub fn find(&self, id: u64) -> Option<u64> {
-        self.entries.iter().rev().find(|it| it.id == id).map(|it| it.kept.pos)
+    /// The position of the message of an id and perhaps an author, by their hashes: our own before others, then one whose
+    /// signature was right, then the oldest.
+    pub fn find(&self, id: u64, author: Option<u64>) -> Option<u64> {
+        let all = self.entries.iter().filter(|it| it.id == id && author.is_none_or(|author| it.author == author));
+        all.map(|it| (it.kept.via.is_some(), !it.kept.verified, it.kept.pos)).min().map(|(.., pos)| pos)
     }
 
     /// Whether what follows a position can neither be loaded nor is in memory.

@@ -126,12 +126,35 @@ fn an_id_is_its_newest_message_of_the_room() {
     ] {
         history.keep(room, message(1), label(author, id, seq), |_| false);
     }
-    assert_eq!(["a", "b", "c"].map(|room| history.find(room, "1")), [Some(2), Some(3), None]);
-    let after = |id: &str| Query { room: "a".into(), from: From::AfterId(id.into()), limit: 9 };
-    assert_eq!(ready(&history, after("1")), Ok((vec![4, 5], false)));
-    assert_eq!(ready(&history, after("3")), Err(Missing::UnknownId));
+    let after = |id, author| Query { room: "a".into(), from: after_id(id, author), limit: 9 };
+    assert_eq!(ready(&history, after("1", None)), Ok((vec![2, 4, 5], false)), "the oldest");
+    assert_eq!(ready(&history, after("1", Some("y"))), Ok((vec![4, 5], false)));
+    assert_eq!(ready(&history, after("1", Some("z"))), Err(Missing::UnknownId));
+    assert_eq!(ready(&history, after("3", None)), Err(Missing::UnknownId));
     let of = |author, id| history.by_author_and_id(author, id).map(|it| it.pos);
     assert_eq!((of("x", "1"), of("x", "2"), of("y", "1")), (Some(3), Some(4), None), "unsigned ones are no one's");
+}
+
+fn after_id(id: &str, author: Option<&str>) -> From {
+    From::AfterId { id: id.into(), author: author.map(Into::into) }
+}
+
+#[test]
+fn of_messages_with_one_id_ours_counts_then_a_verified_one_then_the_oldest() {
+    let mut history = history(1 << 20);
+    let mut keep = |author, via: Option<&str>, verified| {
+        let kept = Kept { via: via.map(Into::into), verified, ..message(1) };
+        history.keep("a", kept, label(author, "1", None), |_| false);
+        let query = |author| Query { room: "a".into(), from: after_id("1", author), limit: 9 };
+        let first = |author| ready(&history, query(author)).map(|(page, _)| page.first().copied());
+        (first(None), first(Some("x")))
+    };
+    assert_eq!(keep("x", Some("via"), false), (Ok(None), Ok(None)));
+    assert_eq!(keep("y", Some("via"), false), (Ok(Some(2)), Ok(Some(2))), "after the first, which is the oldest");
+    assert_eq!(keep("z", Some("via"), true), (Ok(None), Ok(Some(2))), "after the third, which is verified");
+    assert_eq!(keep("z", Some("via"), true), (Ok(Some(4)), Ok(Some(2))));
+    assert_eq!(keep("own", None, true), (Ok(None), Ok(Some(2))));
+    assert_eq!(keep("z", Some("via"), true), (Ok(Some(6)), Ok(Some(2))));
 }
 
 #[test]
@@ -195,9 +218,7 @@ impl Disk {
                 let all: Vec<Kept> = all.filter(|it| it.pos < *before).collect();
                 all[all.len().saturating_sub(*limit)..].to_vec()
             }
-            Wanted::OfId(id) => {
-                self.0.iter().filter(|it| it.1 == *id).map(|it| it.0.clone()).next_back().into_iter().collect()
-            }
+            Wanted::OfId { id, .. } => self.0.iter().filter(|it| it.1 == *id).map(|it| it.0.clone()).take(1).collect(),
         }
     }
 
@@ -244,9 +265,9 @@ fn what_is_on_disk_is_loaded_and_only_that() {
     assert_eq!(ask(From::Range(Range::After(88)), 5), Ok((range(89, 93), true, 1)));
     assert_eq!(ask(From::Range(Range::After(88)), 50), Ok((range(89, 100), false, 1)));
     assert_eq!(ask(From::Range(Range::After(90)), 50), Ok((range(91, 100), false, 0)));
-    assert_eq!(ask(From::AfterId("95".into()), 2), Ok((vec![96, 97], true, 0)));
-    assert_eq!(ask(From::AfterId("7".into()), 2), Ok((vec![8, 9], true, 2)), "first its position");
-    assert_eq!(ask(From::AfterId("none".into()), 2), Err(Missing::UnknownId));
+    assert_eq!(ask(after_id("95", None), 2), Ok((vec![96, 97], true, 0)));
+    assert_eq!(ask(after_id("7", None), 2), Ok((vec![8, 9], true, 2)), "first its position");
+    assert_eq!(ask(after_id("none", None), 2), Err(Missing::UnknownId));
 }
 
 #[test]

@@ -56,9 +56,15 @@ impl Net {
                 let end = rows.partition_point(|it| it.pos < *before);
                 rows.get(end.saturating_sub(*limit)..end).unwrap_or_default().to_vec()
             }
-            Wanted::OfId(id) => {
-                let is = |it: &&Kept| View::parse(&it.frame).is_ok_and(|view| view.id.name().as_deref() == Ok(id));
-                rows.iter().rfind(is).cloned().into_iter().collect()
+            Wanted::OfId { id, author } => {
+                let is = |it: &&Kept| {
+                    View::parse(&it.frame).is_ok_and(|view| {
+                        let is_authors = |author: &String| view.from.name().as_deref() == Ok(author);
+                        view.id.name().as_deref() == Ok(id) && author.as_ref().is_none_or(is_authors)
+                    })
+                };
+                let rank = |it: &&Kept| (it.via.is_some(), !it.verified, it.pos);
+                rows.iter().filter(is).min_by_key(rank).cloned().into_iter().collect()
             }
         }
     }

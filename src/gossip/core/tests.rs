@@ -74,7 +74,7 @@ fn a_message_is_new_once_and_then_a_copy() {
     assert_eq!((way.number, way.left, way.ttl0, way.is_verified(), way.hops()), (0, 30, 32, false, 3));
     assert!(matches!(bring(&mut it, now, &message, 29, by), Admission::Copy { again: false, .. }));
     assert_eq!((it.counters().received, it.counters().duplicates), (1, 1));
-    assert_eq!(it.find_trace("m").map(|trace| trace.copies), Some(2));
+    assert_eq!(it.find_trace("m", None).map(|trace| trace.copies), Some(2));
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn an_id_of_our_own_is_taken_once_and_found_before_those_of_others() {
     it.begin_own_trace(now, number, 7);
     assert!(it.take_own("m").is_err());
     bring(&mut it, now, &signed_by(&Identity::new(&[7; 32]), "m", 1), 5, by);
-    assert_eq!(it.find_trace("m").map(|trace| (&*trace.from, trace.copies)), Some(("me", 0)));
+    assert_eq!(it.find_trace("m", None).map(|trace| (&*trace.from, trace.copies)), Some(("me", 0)));
     assert!(it.own_trace_mut("m").is_some() && it.knows_id("m") && !it.knows_id("n"));
 }
 

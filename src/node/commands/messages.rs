@@ -79,11 +79,14 @@ impl Node {
         if !(1..=MAX_HISTORY_PER_ROOM).contains(&limit) {
             return refuse(ErrorCode::BadValue, format!("`limit` is from 1 to {MAX_HISTORY_PER_ROOM}"));
         }
+        if args.from.is_some() && args.after.is_none() {
+            return refuse(ErrorCode::BadValue, "`from` goes with `after`: it is the author of that message");
+        }
         let from = match (args.after_pos, args.before_pos, &args.after) {
             (None, None, None) => history::From::Range(Range::Newest),
             (Some(pos), None, None) => history::From::Range(Range::After(pos)),
             (None, Some(pos), None) => history::From::Range(Range::Before(pos)),
-            (None, None, Some(id)) => history::From::AfterId(id.clone()),
+            (None, None, Some(id)) => history::From::AfterId { id: id.clone(), author: args.from.clone() },
             _ => return refuse(ErrorCode::BadValue, "one of `after_pos`, `before_pos` and `after`, not more"),
         };
         let query = Query { room, from, limit };
@@ -117,8 +120,11 @@ impl Node {
                 refuse(ErrorCode::Gone, format!("what follows is no longer kept: {oldest}"))
             }
             Err(Missing::UnknownId) => {
-                let id = if let history::From::AfterId(id) = &query.from { id } else { "" };
-                match self.gossip.knows_id(id) {
+                let (id, author) = match &query.from {
+                    history::From::AfterId { id, author } => (&**id, author.as_deref()),
+                    history::From::Range(_) => ("", None),
+                };
+                match self.gossip.knows_id(id) && author.is_none() {
                     true => refuse(ErrorCode::Gone, "that message is no longer kept, or is of another room"),
                     false => refuse(ErrorCode::NotFound, format!("no message `{}` is known here", short(id))),
                 }
@@ -182,7 +188,7 @@ impl Node {
     }
 
     pub(super) fn trace(&mut self, args: &TraceArgs) -> Answer<result::Trace> {
-        let Some(trace) = self.gossip.find_trace(&args.message) else {
+        let Some(trace) = self.gossip.find_trace(&args.message, args.from.as_deref()) else {
             return refuse(
                 ErrorCode::NotFound,
                 format!("no message `{}` is known here, or it is too old", short(&args.message)),
