@@ -1,7 +1,7 @@
 //! P2P Chat: a headless peer-to-peer chat node.
 //!
 //! ```text
-//! base, wire ─▶ gossip, history, link, rooms, clients, call ─▶ node ─▶ driver ─▶ program
+//! base, wire ─▶ gossip, history, link, rooms, presence, clients, call ─▶ node ─▶ driver ─▶ program
 //!        ▲                                                       └──▶ sim
 //!      voice                api is known to outbox, clients, node and driver; audio to driver, lab and program alone
 //! ```
@@ -13,6 +13,7 @@
 //! - [`history`]: pure: messages kept
 //! - [`link`]: pure: TCP connections, from the first byte to the last
 //! - [`rooms`]: pure: the active room, the rooms that are shown, their keys
+//! - [`presence`]: pure: comings and goings of neighbours and members of voice, told at a rate
 //! - [`call`]: pure: the members of voice, and datagrams to and from them
 //! - [`voice`]: pure: from PCM to packets and back: codec, jitter buffer, concealment, mixer
 //! - [`clients`]: pure: one log of events for all clients, their lines, and their commands that wait
@@ -25,7 +26,7 @@
 //! - [`mod@line`]: pure: a virtual line for datagrams, with loss, delay and jitter; for tests
 //! - [`lab`]: one talker and one listener over such a line, to compare settings
 //!
-//! Nothing in `wire`, `gossip`, `history`, `link`, `rooms`, `clients`, `call`, `voice`, `api` and `node` reads a clock, draws
+//! Nothing in `wire`, `gossip`, `history`, `link`, `rooms`, `presence`, `clients`, `call`, `voice`, `api` and `node` reads a clock, draws
 //! a random number that was not given, or does I/O.
 
 pub mod api;
@@ -43,6 +44,7 @@ pub mod link;
 pub mod node;
 pub mod options;
 pub mod outbox;
+pub mod presence;
 pub mod program;
 pub mod rooms;
 pub mod sim;

@@ -93,6 +93,24 @@ impl EventKind {
         matches!(self, Self::Forwarded | Self::Dropped)
     }
 
+    /// Whether it tells of who or what comes, goes and changes, or of a message's way: `wait` forgets such events first.
+    pub const fn is_passing(self) -> bool {
+        use EventKind::*;
+        matches!(
+            self,
+            PeerUp
+                | PeerDown
+                | ConnectFailed
+                | Renamed
+                | VoiceJoined
+                | VoiceLeft
+                | VoiceMuted
+                | Speaking
+                | Forwarded
+                | Dropped
+        )
+    }
+
     /// The kind of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|kind| kind.name() == name)

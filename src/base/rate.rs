@@ -29,6 +29,9 @@ impl Rate {
 pub struct Bucket(Option<Instant>);
 
 impl Bucket {
+    /// One that nobody has used.
+    pub const EMPTY: Self = Self(None);
+
     /// Takes a message if there is room. False: it is too much.
     pub fn take(&mut self, now: Instant, rate: Rate) -> bool {
         if !self.has_room(now, rate) {

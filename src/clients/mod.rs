@@ -64,6 +64,8 @@ struct Client<W> {
     numbers: Numbers,
     /// Where in the log its next `wait` starts to look.
     cursor: u64,
+    /// It has been told that comings and goings before here are lost.
+    told_lost: u64,
     /// Where in the log its newest commands with an `id` stand.
     marks: VecDeque<(CommandId, u64)>,
     /// The command that its next line waits for.
@@ -95,6 +97,7 @@ impl<W> Clients<W> {
             id,
             numbers: Numbers::new(choice),
             cursor: self.log.end(),
+            told_lost: 0,
             marks: VecDeque::new(),
             blocking: None,
             aside: VecDeque::new(),

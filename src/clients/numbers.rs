@@ -88,7 +88,7 @@ impl Numbers {
     pub fn seq(&self, log: &Log, pos: u64) -> Option<u64> {
         let next = self.stretches.partition_point(|it| it.from <= pos);
         let stretch = self.stretches.get(next.checked_sub(1)?)?;
-        if !stretch.shown.has(log.get(pos)?.kind) {
+        if !stretch.shown.has(log.kind(pos)?) {
             return None;
         }
         let end = self.stretches.get(next).map_or(log.end(), |next| next.from);

@@ -97,9 +97,15 @@ impl<W> Clients<W> {
             Ok(index) => self.all.get_mut(index)?,
             Err(_) => return None,
         };
-        if wait.cursor < self.log.start() {
+        let passing = wait.patterns.iter().any(|pattern| pattern.event.is_passing());
+        let lasting_from = self.log.whole_from(false);
+        let is_lost =
+            wait.cursor < lasting_from || passing && wait.cursor.max(client.told_lost) < self.log.whole_from(true);
+        if is_lost {
             if wait.moves {
-                client.cursor = self.log.start();
+                client.cursor = client.cursor.max(lasting_from);
+                // What others wait for is still there: they need not hear of it.
+                client.told_lost = self.log.whole_from(passing);
             }
             let message = "more events have passed than a wait can look back over; it now starts at the oldest kept";
             return Some(refuse(ErrorCode::EventsGone, message));
@@ -131,12 +137,15 @@ impl Wait {
 
     /// Looks at what has come. True when all is found.
     fn look(&mut self, log: &Log, numbers: &Numbers) -> bool {
-        while self.missing > 0
-            && let Some(event) = log.get(self.cursor)
-        {
+        self.cursor = self.cursor.max(log.start());
+        while self.missing > 0 && self.cursor < log.end() {
             let pos = self.cursor;
             self.cursor += 1;
-            let mut fits = self.patterns.iter().enumerate().filter(|(_, it)| matches(it, event)).map(|(i, _)| i);
+            let is_asked_for = |kind| self.patterns.iter().any(|pattern| pattern.event == kind);
+            let Some(event) = log.kind(pos).filter(|kind| is_asked_for(*kind)).and_then(|_| log.get(pos)) else {
+                continue;
+            };
+            let mut fits = self.patterns.iter().enumerate().filter(|(_, it)| matches(it, &event)).map(|(i, _)| i);
             if self.all {
                 let fits: Vec<usize> = fits.collect();
                 if !self.take(fits) {
@@ -148,7 +157,7 @@ impl Wait {
             self.missing -= 1;
             self.found_bytes += event.text.len();
             if self.found_bytes <= MAX_ANSWER {
-                self.found.push((event.clone(), numbers.seq(log, pos)));
+                self.found.push((event, numbers.seq(log, pos)));
             } else {
                 self.omitted += 1;
             }

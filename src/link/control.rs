@@ -76,9 +76,9 @@ impl Links {
     pub fn on_username(&mut self, id: LinkId, username: &str) {
         let Some(link) = self.table.get_mut(id) else { return };
         let Some(peer) = link.peer.as_mut().filter(|peer| peer.username != username) else { return };
-        let previous = std::mem::replace(&mut peer.username, username.to_owned());
+        peer.username = username.to_owned();
         if link.stage == Stage::Up {
-            self.news.push(News::Renamed { peer: peer.id.clone(), username: username.to_owned(), previous });
+            self.news.push(News::Renamed { peer: peer.id.clone(), username: username.to_owned() });
         }
     }
 

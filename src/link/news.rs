@@ -60,8 +60,6 @@ pub enum News {
         peer: Rc<str>,
         /// Its new name.
         username: String,
-        /// The one before.
-        previous: String,
     },
     /// Something a person should know.
     Trouble(Trouble, String),

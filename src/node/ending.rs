@@ -63,6 +63,7 @@ impl Node {
         }
         self.phase = Phase::Done;
         self.give_numbers_back(out);
+        self.tell_gathered(now, true, out);
         self.emit(&Event::Bye(Bye { reason, exit, undelivered }), out);
         out.push(Output::Exit(exit));
     }

@@ -7,6 +7,7 @@
 //!
 //! - [`route`]: what comes in goes to the component that it concerns, and what links have to tell to those that hear of it
 //! - [`relay`]: a message's way through the node
+//! - [`mod@presence`]: neighbours and members that come and go, as events
 //! - [`lines`]: lines to clients, as the other parts of the node say them
 //! - [`mod@voice`]: joins [`Calls`], who is in voice and what goes to whom, to the rest
 //! - [`blocks`]: who is blocked by command
@@ -47,6 +48,7 @@ mod keys;
 mod lines;
 mod persist;
 mod phase;
+mod presence;
 mod relay;
 mod route;
 mod stores;
@@ -267,6 +269,7 @@ pub struct Node {
 
     /// Voice. Absent only while it is at work: see [`voice`].
     calls: Option<Box<Calls>>,
+    presences: presence::Presences,
     device_lists: waits::DeviceLists,
 
     clients: Clients<waits::What>,
@@ -307,6 +310,7 @@ impl Node {
             history: History::new(config.history_bytes, roots.chance("history").bytes()),
             next_job: 0,
             calls: Some(Box::new(calls)),
+            presences: presence::Presences::new(),
             device_lists: waits::DeviceLists::new(),
             clients: Clients::new(config.check),
             counters: Counters::default(),
@@ -382,6 +386,7 @@ impl Node {
             .chain(self.phase.deadline())
             .chain(self.calls.as_ref().and_then(|calls| calls.deadline()))
             .chain(self.gossip.deadline())
+            .chain(self.presences.deadline())
             .min()
     }
 
@@ -409,6 +414,7 @@ impl Node {
         }
         self.blocks_due(now, out);
         self.gossip.on_time(now);
+        self.tell_gathered(now, false, out);
         self.clients.on_time(now);
     }
 

@@ -2,10 +2,11 @@
 //!
 //! [`Node::hear_links`] is the one list of who hears of links that come up and go down.
 
+use super::presence::{LinkEnd, Neighbour};
 use super::{LinkId, Node, Now, Outbox};
 use crate::api::ErrorCode;
 use crate::api::error::ApiError;
-use crate::api::event::{ConnectFailed, Event, PeerDown, PeerUp, Renamed, WarningCode};
+use crate::api::event::{ConnectFailed, Event, WarningCode};
 use crate::base::{DialId, LinkCode, millis};
 use crate::gossip::batch::Batch;
 use crate::link::{News, Trouble};
@@ -135,18 +136,14 @@ impl Node {
     fn hear(&mut self, now: Now, news: News, out: &mut Outbox) {
         match news {
             News::Up { link, peer, username, addr, direction, level } => {
-                let secure = level >= 2;
-                let event = PeerUp { peer: &peer, username: &username, addr: &addr, direction, level, secure };
-                self.emit(&Event::PeerUp(event), out);
+                self.neighbour_came(now, Neighbour { peer, username, addr, direction, level }, out);
                 self.tell_members(now, link, out);
             }
             News::Reached { addr, peer } => {
                 self.settle_connects(&addr, &Ok(peer.to_string()));
             }
             News::Down { peer, username, code, reason, retry_in } => {
-                let retry_in_ms = retry_in.map(millis);
-                let event = PeerDown { peer: &peer, username: &username, code, reason: &reason, retry_in_ms };
-                self.emit(&Event::PeerDown(event), out);
+                self.neighbour_went(now, LinkEnd { peer, username, code, reason, retry_in }, out);
             }
             News::Failed { addr, code, reason, retry_in } => {
                 let error = ApiError::new(error_code(code), format!("{addr}: {reason}"));
@@ -157,10 +154,7 @@ impl Node {
                     self.emit(&Event::ConnectFailed(event), out);
                 }
             }
-            News::Renamed { peer, username, previous } => {
-                let event = Renamed { peer: &peer, username: &username, previous: &previous };
-                self.emit(&Event::Renamed(event), out);
-            }
+            News::Renamed { peer, username } => self.neighbour_renamed(now, &peer, username, out),
             News::Trouble(trouble, message) => {
                 let code = match trouble {
                     Trouble::AcceptFailed => WarningCode::AcceptFailed,

@@ -7,7 +7,7 @@ use super::waits::{Join, Pending, What};
 use super::{Bytes, ClientId, DialId, JobId, LinkId, Node, Now, Outbox, Output};
 use crate::api::arguments::{VoiceGainArgs, VoiceJoinArgs, VoicePeersArgs};
 use crate::api::error::ApiError;
-use crate::api::event::{self, Event, WarningCode};
+use crate::api::event::WarningCode;
 use crate::api::{ErrorCode, result};
 use crate::call::{self, Begun, Calls, InCall, Io, MemberInfo, Neighbour, OPEN_TIME, Refusal, Warning};
 use crate::clients::Head;
@@ -29,7 +29,7 @@ impl Io for NodeIo<'_> {
     }
 
     fn emit(&mut self, event: call::Event<'_>) {
-        self.node.emit(&api_event(event), self.out);
+        self.node.tell_of_voice(self.now, event, self.out);
     }
 
     fn warn(&mut self, warning: Warning, message: &str) {
@@ -265,23 +265,9 @@ impl Node {
     #[cfg(any(test, fuzzing))]
     pub(super) fn voice_held(&self) -> Vec<(&'static str, usize, usize)> {
         let mut held = self.calls.as_ref().map(|calls| calls.held()).unwrap_or_default();
+        held.extend(self.presences.held().map(|(name, (held, most))| (name, held, most)));
         held.push(("device lists", self.device_lists.len(), crate::clients::MAX_ASYNC + 1));
         held
-    }
-}
-
-/// An event as the line protocol has it.
-fn api_event(event: call::Event<'_>) -> Event<'_> {
-    match event {
-        call::Event::Joined { room, peer, username, muted } => {
-            Event::VoiceJoined(event::VoiceJoined { room, peer, username, muted })
-        }
-        call::Event::Left { room, peer, username, muted } => {
-            Event::VoiceLeft(event::VoiceLeft { room, peer, username, muted })
-        }
-        call::Event::Muted { room, peer, muted } => Event::VoiceMuted(event::VoiceMuted { room, peer, muted }),
-        call::Event::Speaking { room, peer, speaking } => Event::Speaking(event::Speaking { room, peer, speaking }),
-        call::Event::MicEnded { room } => Event::MicEnded(event::MicEnded { room }),
     }
 }
 

@@ -8,7 +8,7 @@ use std::thread;
 use serde_json::{Value, json};
 
 use crate::support::raw::{Secrets, chat, chat_with, framed, hello, hello_level2};
-use crate::support::{Node, Pair, RawPeer, fresh_id, has_fields, list, number, text};
+use crate::support::{Node, Pair, RawPeer, fresh_id, has_fields, list, number, settles, text, texts};
 
 const BOB: &str = "127.0.0.1:5001";
 const MALLORY: &str = "127.0.0.1:6666";
@@ -45,6 +45,79 @@ fn length_bombs_after_the_handshake() {
         assert_eq!(down["code"], "too_large", "level {level}");
     }
     pair.chats();
+}
+
+#[test]
+fn names_that_change_without_end_are_gathered_and_drown_no_message() {
+    let mut node = Node::start(&[]);
+    let mut pair = Pair::around(&mut node);
+    let mut mallory = RawPeer::dial_level2(&node.addr(), "Mallory");
+    let id = mallory.id().to_owned();
+    node.await_event("peer_up", json!({ "peer": id }));
+    mallory.say("remember me");
+    for n in 1..=12_000 {
+        mallory.send(&json!({ "type": "nick", "id": "", "username": format!("Mallory {n}") }));
+    }
+    let renamed = node.await_event("renamed", json!({ "username": "Mallory 12000" }));
+    assert_eq!(renamed["peer"], id);
+    let all = node.saw("renamed", json!({}));
+    assert!((2..100).contains(&all.len()), "{} lines", all.len());
+    for pair in all.windows(2) {
+        assert_eq!(pair[0]["username"], pair[1]["previous"], "each leads on from the one before");
+    }
+    // More events than are remembered would have passed.
+    let found = node.ok(json!({ "cmd": "wait", "event": "message", "match": { "text": "remember me" } }));
+    assert_eq!(list(&found, "events").len(), 1);
+    pair.chats();
+}
+
+#[test]
+fn strangers_that_come_and_go_without_end_are_gathered() {
+    let mut node = Node::start(&[]);
+    let mut pair = Pair::around(&mut node);
+    for n in 0..1_000 {
+        RawPeer::dial(&node.addr(), &format!("10.0.0.1:{n}"), "Mallory").end();
+    }
+    let _last = RawPeer::dial(&node.addr(), "10.0.0.2:1", "Last");
+    node.await_event("peer_up", json!({ "username": "Last" }));
+    settles("each is told to be gone", || {
+        let left = list(&node.ok(json!({ "cmd": "peers" })), "peers").len();
+        let [ups, downs] =
+            ["peer_up", "peer_down"].map(|event| node.saw(event, json!({ "username": "Mallory" })).len());
+        assert!(ups < 900, "{ups} lines");
+        if (left, ups) == (3, downs) { Ok(()) } else { Err(format!("{left} links, {ups} up, {downs} down")) }
+    });
+    pair.chats();
+}
+
+#[test]
+fn an_id_said_again_by_another_hides_nothing() {
+    let mut node = Node::start(&[]);
+    let mut bob = RawPeer::dial_level2(&node.addr(), "Bob");
+    let id = bob.say("first");
+    node.hears("first");
+    bob.say("second");
+    node.hears("second");
+    let mut mallory = RawPeer::dial_level2(&node.addr(), "Mallory");
+    let again = mallory.sign(&chat_with(&mallory.id().to_owned(), "mine", &json!({ "id": id, "username": "Mallory" })));
+    mallory.send(&again);
+    node.hears("mine");
+    let after = |node: &mut Node, from: Option<&str>| {
+        let mut command = json!({ "cmd": "history", "after": id });
+        if let Some(from) = from {
+            command["from"] = json!(from);
+        }
+        texts(&list(&node.ok(command), "messages"), "text")
+    };
+    assert_eq!(after(&mut node, None), ["second", "mine"]);
+    assert_eq!(after(&mut node, Some(bob.id())), ["second", "mine"]);
+    assert!(after(&mut node, Some(mallory.id())).is_empty());
+    let from = |node: &mut Node, command: Value| text(&node.ok(command), "from");
+    assert_eq!(from(&mut node, json!({ "cmd": "trace", "message": id })), bob.id());
+    assert_eq!(from(&mut node, json!({ "cmd": "trace", "message": id, "from": mallory.id() })), mallory.id());
+    assert_eq!(node.fails(json!({ "cmd": "trace", "message": id, "from": node.id() })), "not_found");
+    assert_eq!(node.fails(json!({ "cmd": "history", "after": id, "from": node.id() })), "not_found");
+    assert_eq!(node.fails(json!({ "cmd": "history", "from": bob.id() })), "bad_value");
 }
 
 #[test]
