@@ -26,4 +26,5 @@ mod signed;
 mod snapshots;
 mod state;
 mod stdio;
+mod vectors;
 mod voice;
