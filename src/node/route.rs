@@ -105,7 +105,8 @@ impl Node {
             Control::Nick(username) => self.links.on_username(id, &username),
             Control::Confirm(message) => {
                 // It asks about what it has said itself.
-                let taken = self.links.peer(id).is_some_and(|peer| self.gossip.has_seen(&message, Some(&peer.id)));
+                let taken =
+                    self.links.peer(id).is_some_and(|peer| self.gossip.has_seen(&message, Some(&peer.id.text())));
                 self.links.confirm(now, id, &message, taken, out);
             }
             Control::Confirmed(None) => {}
@@ -136,7 +137,7 @@ impl Node {
         match news {
             News::Up { link, peer, username, addr, direction, level } => {
                 let secure = level >= 2;
-                let event = PeerUp { peer: &peer, username: &username, addr: &addr, direction, level, secure };
+                let event = PeerUp { peer: &peer.text(), username: &username, addr: &addr, direction, level, secure };
                 self.emit(&Event::PeerUp(event), out);
                 self.tell_members(now, link, out);
             }
@@ -145,7 +146,7 @@ impl Node {
             }
             News::Down { peer, username, code, reason, retry_in } => {
                 let retry_in_ms = retry_in.map(millis);
-                let event = PeerDown { peer: &peer, username: &username, code, reason: &reason, retry_in_ms };
+                let event = PeerDown { peer: &peer.text(), username: &username, code, reason: &reason, retry_in_ms };
                 self.emit(&Event::PeerDown(event), out);
             }
             News::Failed { addr, code, reason, retry_in } => {
@@ -158,7 +159,7 @@ impl Node {
                 }
             }
             News::Renamed { peer, username, previous } => {
-                let event = Renamed { peer: &peer, username: &username, previous: &previous };
+                let event = Renamed { peer: &peer.text(), username: &username, previous: &previous };
                 self.emit(&Event::Renamed(event), out);
             }
             News::Trouble(trouble, message) => {
