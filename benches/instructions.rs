@@ -87,7 +87,7 @@ fn checked(count: usize) -> io::Result<()> {
     let mut core = Core::new(setup("quiet"));
     core.link("bench-1");
     let mut peer = core.link_level2(&identity())?;
-    let mut chats = Chats::new(identity().id(), true, Some(identity()));
+    let mut chats = Chats::new(identity().id_text(), true, Some(identity()));
     let link = peer.link;
     let mut sealed = Ok(());
     let bursts = bursts(MOST_SIGNED, &mut chats, |frames, burst| {

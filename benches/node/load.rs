@@ -109,7 +109,7 @@ impl Link {
         };
         self.stream.write_all(&out)?;
         self.session = Some(Box::new(proven.session));
-        self.write_all(&frame::hello(identity.id()))?;
+        self.write_all(&frame::hello(identity.id_text()))?;
         while frame::end(&self.buffer[..self.filled]).is_none() {
             self.fill()?;
         }
@@ -223,7 +223,7 @@ pub struct Sender {
 impl Sender {
     pub fn dial(addr: SocketAddr, name: &str, speech: Speech) -> io::Result<Self> {
         let identity = (speech == Speech::Signed).then(|| identity_of(name));
-        let from = identity.as_ref().map_or(name, |identity| identity.id()).to_owned();
+        let from = identity.as_ref().map_or(name, |identity| identity.id_text()).to_owned();
         let link = Link::dial(addr, name, speech)?;
         Ok(Self { link, chats: Chats::new(&from, speech != Speech::Original, identity), burst: Vec::new() })
     }

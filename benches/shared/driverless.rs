@@ -108,7 +108,7 @@ impl Core {
         self.heard = None;
         let mut peer = Peer { link, session: proven.session };
         let mut hello = Vec::new();
-        peer.seal(&frame::hello(identity.id()), &mut hello)?;
+        peer.seal(&frame::hello(identity.id_text()), &mut hello)?;
         self.bytes(link, &hello);
         Ok(peer)
     }

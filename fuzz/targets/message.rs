@@ -40,14 +40,14 @@ fn sign(view: &View<'_>) -> Option<Vec<u8>> {
         Some(from) => {
             let at = from.as_ptr() as usize - bytes.as_ptr() as usize;
             frame.extend_from_slice(&bytes[..at]);
-            frame.extend_from_slice(format!("\"{}\"", author.id()).as_bytes());
+            frame.extend_from_slice(format!("\"{}\"", author.id_text()).as_bytes());
             frame.extend_from_slice(&bytes[at + from.len()..]);
         }
         None => {
             let at = bytes.iter().position(|byte| *byte == b'{')? + 1;
             frame.extend_from_slice(&bytes[..at]);
             let comma = if all_fields(bytes)?.is_empty() { "" } else { "," };
-            frame.extend_from_slice(format!("\"from\":\"{}\"{comma}", author.id()).as_bytes());
+            frame.extend_from_slice(format!("\"from\":\"{}\"{comma}", author.id_text()).as_bytes());
             frame.extend_from_slice(&bytes[at..]);
         }
     }

@@ -64,10 +64,10 @@ fn shake(which: usize, at: usize, by: u8) -> Option<(Session, Session)> {
     change(1, &mut to_a);
     to_b.clear();
     let at_a = dialler.take(a, &mut &to_a[..], &mut to_b).ok()??;
-    assert_eq!(at_a.id, **at_listener.id());
+    assert_eq!(at_a.id, at_listener.id_text());
     change(2, &mut to_b);
     let at_b = listener.take(b, &mut &to_b[..], &mut to_a).ok()??;
-    assert_eq!(at_b.id, **at_dialler.id());
+    assert_eq!(at_b.id, at_dialler.id_text());
     Some((at_a.session, at_b.session))
 }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::{Calls, Io, MAX_GAINS, Opened, Warning};
-use crate::base::Now;
+use crate::base::{NodeId, Now};
 use crate::outbox::Output;
 use crate::voice::{Codec, Figures};
 use crate::wire::limits::MAX_VOICE_MEMBERS;
@@ -52,7 +52,7 @@ pub struct InCall {
 #[derive(Debug, Clone)]
 pub struct MemberInfo {
     /// Its node id.
-    pub id: Rc<str>,
+    pub id: NodeId,
     /// Its user name.
     pub username: String,
     /// Where voice is sent to it.
@@ -87,7 +87,7 @@ impl Calls {
             return Err(Refusal::Joining);
         }
         // Members that have given no sign of life may be invented: they make way for one that answers.
-        let sure = self.roster.of_room(room).filter(|(id, it)| it.sign.is_some() || io.is_neighbour(id));
+        let sure = self.roster.of_room(room).filter(|&(id, it)| it.sign.is_some() || io.is_neighbour(id.into()));
         if sure.count() >= MAX_VOICE_MEMBERS {
             return Err(Refusal::RoomFull(MAX_VOICE_MEMBERS));
         }
@@ -181,7 +181,7 @@ impl Calls {
                 muted: member.muted,
                 speaking: stream.is_some_and(|stream| stream.speaking),
                 codec: stream.and_then(|stream| stream.codec),
-                gain_db: self.gains.get(&**id).copied().unwrap_or_default(),
+                gain_db: self.gains.get(id).copied().unwrap_or_default(),
                 figures: stream.map_or(Figures { level_db: -100.0, ..Figures::default() }, |it| it.speaker.figures()),
             }
         });
@@ -196,6 +196,7 @@ impl Calls {
         if !GAINS.contains(&db) {
             return Err(Refusal::BadGain);
         }
+        let peer = &NodeId::from(peer);
         if self.roster.get(peer).is_none() {
             return Err(Refusal::NoMember);
         }
@@ -206,7 +207,7 @@ impl Calls {
         if self.gains.len() >= MAX_GAINS && !self.gains.contains_key(peer) {
             return Err(Refusal::TooManyGains(MAX_GAINS));
         }
-        self.gains.insert(peer.to_owned(), db);
+        self.gains.insert(peer.clone(), db);
         let gain = self.gain(peer);
         if let Some(stream) = self.call.as_mut().and_then(|call| call.streams.get_mut(peer)) {
             stream.gain = gain;

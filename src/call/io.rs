@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::base::{DialId, LinkId};
+use crate::base::{DialId, LinkId, NodeIdRef};
 use crate::outbox::{Bytes, Outbox};
 use crate::wire::outgoing::Message;
 use crate::wire::room_key::RoomKey;
@@ -47,10 +47,10 @@ pub trait Io {
     fn is_blocked(&self, ip: IpAddr) -> bool;
 
     /// Whether a peer is a neighbour.
-    fn is_neighbour(&self, id: &str) -> bool;
+    fn is_neighbour(&self, id: NodeIdRef<'_>) -> bool;
 
     /// A neighbour, by the link that is used with it.
-    fn neighbour(&self, id: &str) -> Option<Neighbour>;
+    fn neighbour(&self, id: NodeIdRef<'_>) -> Option<Neighbour>;
 
     /// The keys that open what comes from a room; the first one seals as well.
     fn keys(&self, room: &str) -> [Option<&RoomKey>; 2];

@@ -1,9 +1,9 @@
 //! The mixes for clients of star-shaped versions, and what is known of such clients: see [`star`](super::star).
 
 use std::collections::{BTreeMap, VecDeque};
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::base::NodeId;
 use crate::voice::mixer::Mixer;
 use crate::voice::{Chunk, FRAME, Frame};
 use crate::wire::datagram::inside::HEARS;
@@ -18,7 +18,7 @@ const MAX_OWN: usize = FRAME * 5;
 #[derive(Debug, Default)]
 pub struct Client {
     /// The reports of members of level 2 about it: flags, and when they came.
-    pub(super) known: BTreeMap<Rc<str>, (u8, Instant)>,
+    pub(super) known: BTreeMap<NodeId, (u8, Instant)>,
     /// Whether it listens where its id says; `None`: not asked, or no answer yet.
     pub(super) listens: Option<bool>,
     pub(super) asked: bool,
@@ -50,7 +50,7 @@ pub struct Mixes {
     pub(super) wanted: bool,
     pub(super) own: VecDeque<i16>,
     /// The voice of each member that sounds in the chunk that is being played.
-    pub(super) voices: Vec<(Rc<str>, Chunk)>,
+    pub(super) voices: Vec<(NodeId, Chunk)>,
 }
 
 impl Mixes {
@@ -70,7 +70,7 @@ impl Mixes {
     }
 
     /// Adds a member's voice in the chunk that is being played.
-    pub fn played(&mut self, id: &Rc<str>, chunk: &Chunk) {
+    pub fn played(&mut self, id: &NodeId, chunk: &Chunk) {
         if self.wanted && self.voices.len() < MAX_VOICE_MEMBERS {
             self.voices.push((id.clone(), *chunk));
         }
@@ -90,15 +90,15 @@ impl Client {
         [("who knows a member", self.known.len(), MAX_VOICE_MEMBERS), ("part of a mix", part, FRAME)]
     }
 
-    pub(super) fn known_by(&self, id: &str, now: Instant) -> Option<u8> {
+    pub(super) fn known_by(&self, id: &NodeId, now: Instant) -> Option<u8> {
         self.known.get(id).filter(|(_, at)| now.duration_since(*at) < KNOWN_TIME).map(|(flags, _)| *flags)
     }
 
-    pub(super) fn is_unheard_by(&self, id: &str, now: Instant) -> bool {
+    pub(super) fn is_unheard_by(&self, id: &NodeId, now: Instant) -> bool {
         self.known_by(id, now).is_some_and(|flags| flags & HEARS == 0)
     }
 
-    pub(super) fn is_heard_by(&self, id: &str, now: Instant) -> bool {
+    pub(super) fn is_heard_by(&self, id: &NodeId, now: Instant) -> bool {
         self.known_by(id, now).is_some_and(|flags| flags & HEARS != 0)
     }
 }

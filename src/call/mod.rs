@@ -19,7 +19,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::base::{Chance, Counters, DialId, Now, Roots};
+use crate::base::{Chance, Counters, DialId, NodeId, Now, Roots};
 use crate::outbox::Output;
 use crate::voice::mixer::Mixer;
 use crate::voice::redundancy::Chooser;
@@ -77,7 +77,7 @@ const MAX_GAINS: usize = bound(256, 3);
 #[derive(Debug)]
 pub struct Calls {
     /// This node's id.
-    id: Rc<str>,
+    id: NodeId,
     config: Config,
     chance: Chance,
     /// Keys and nonces, which no seed repeats.
@@ -89,12 +89,12 @@ pub struct Calls {
     challenges: Challenges,
     rates: Rates,
     /// In dB.
-    gains: BTreeMap<String, f64>,
+    gains: BTreeMap<NodeId, f64>,
     /// The last sequence number of level 1: it never goes back, since originals remember it over leave and join.
     sequence: Option<u32>,
     next_tick: Option<Instant>,
     /// Dials that only ask whether a member of level 1 listens: whose.
-    probes: BTreeMap<DialId, Rc<str>>,
+    probes: BTreeMap<DialId, NodeId>,
     counts: Counts,
 }
 
@@ -127,14 +127,14 @@ struct Call {
     key: [u8; sealed::KEY],
     sealer: Sealer,
     /// The members whose sessions can be opened, by the session's number.
-    sessions: BTreeMap<u64, Rc<str>>,
+    sessions: BTreeMap<u64, NodeId>,
     talker: Talker,
     /// Whether a talkspurt of one's own is under way.
     speaking: bool,
     /// The microphone's file has ended: frames of silence until clients are told.
     mic_ends_in: Option<u32>,
     mixer: Mixer,
-    streams: BTreeMap<Rc<str>, Stream>,
+    streams: BTreeMap<NodeId, Stream>,
     /// When something last went to the members of level 2, and of level 1.
     sent: Option<Instant>,
     sent_original: Option<Instant>,
@@ -216,7 +216,7 @@ impl Stream {
 
 impl Calls {
     /// Nobody is in voice.
-    pub fn new(id: Rc<str>, config: Config, roots: &Roots) -> Self {
+    pub fn new(id: NodeId, config: Config, roots: &Roots) -> Self {
         let mut secrets = roots.secrets("call");
         Self {
             id,
@@ -291,7 +291,7 @@ impl Calls {
         }
         let key = self.secrets.bytes();
         self.call = Some(Box::new(Call {
-            sealer: Sealer::new(&self.id, &room, &key),
+            sealer: Sealer::new(&self.id.text(), &room, &key),
             room: room.clone(),
             muted,
             key,
@@ -311,7 +311,7 @@ impl Calls {
             detections: detections::Detections::default(),
             star: mixes::Mixes::default(),
         }));
-        let members: Vec<Rc<str>> = self.roster.of_room(&room).map(|(id, _)| id.clone()).collect();
+        let members: Vec<NodeId> = self.roster.of_room(&room).map(|(id, _)| id.clone()).collect();
         members.iter().for_each(|id| self.renew_stream(now, id, io));
         self.announce(now, io);
         if muted {
@@ -343,7 +343,7 @@ impl Calls {
         io.is_shown(room) || self.call.as_ref().is_some_and(|call| &*call.room == room)
     }
 
-    fn gain(&self, id: &str) -> f32 {
+    fn gain(&self, id: &NodeId) -> f32 {
         self.gains.get(id).map_or(1.0, |db| 10_f64.powf(db / 20.0) as f32)
     }
 }

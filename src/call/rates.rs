@@ -3,11 +3,11 @@
 //! Signals that would make an event are counted. Those over a rate are dropped: the next join says again whether its author is
 //! muted, and a member that has left is missed sooner or later.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::base::LinkId;
+use crate::base::{LinkId, NodeId, NodeIdRef};
 use crate::wire::limits::MAX_VOICE_KNOWN;
 
 /// Changes of one author in a row, and how long one takes to be forgotten. Guesses: pushing to talk as fast as a thumb goes.
@@ -21,7 +21,7 @@ pub const MAX_COUNTS: usize = 1024;
 /// The changes that have come of late.
 #[derive(Debug)]
 pub struct Rates {
-    authors: Counts<Rc<str>>,
+    authors: Counts<NodeId>,
     links: Counts<LinkId>,
 }
 
@@ -36,11 +36,11 @@ impl Rates {
     }
 
     /// Whether one more change of an author may come over a link; it is counted.
-    pub fn may_change(&mut self, now: Instant, author: &Rc<str>, link: LinkId) -> bool {
-        let (by_author, by_link) = (self.authors.next(now, author, AUTHOR), self.links.next(now, &link, LINK));
+    pub fn may_change(&mut self, now: Instant, author: NodeIdRef<'_>, link: LinkId) -> bool {
+        let (by_author, by_link) = (self.authors.next(now, author.key(), AUTHOR), self.links.next(now, &link, LINK));
         let (Some(by_author), Some(by_link)) = (by_author, by_link) else { return false };
-        self.authors.set(now, author.clone(), by_author);
-        self.links.set(now, link, by_link);
+        self.authors.set(now, author.key(), by_author, || author.into());
+        self.links.set(now, &link, by_link, || link);
         true
     }
 
@@ -52,20 +52,30 @@ impl Rates {
 
 impl<K: Ord + Clone> Counts<K> {
     /// When all would be forgotten with one more, if that may be.
-    fn next(&self, now: Instant, key: &K, (burst, each): (u32, Duration)) -> Option<Instant> {
+    fn next<Q: Ord + ?Sized>(&self, now: Instant, key: &Q, (burst, each): (u32, Duration)) -> Option<Instant>
+    where
+        K: Borrow<Q>,
+    {
         let after = self.0.get(key).copied().unwrap_or(now).max(now) + each;
         (after <= now + each * burst).then_some(after)
     }
 
-    fn set(&mut self, now: Instant, key: K, until: Instant) {
-        if self.0.len() >= MAX_COUNTS && !self.0.contains_key(&key) {
+    fn set<Q: Ord + ?Sized>(&mut self, now: Instant, key: &Q, until: Instant, new: impl FnOnce() -> K)
+    where
+        K: Borrow<Q>,
+    {
+        if let Some(before) = self.0.get_mut(key) {
+            *before = until;
+            return;
+        }
+        if self.0.len() >= MAX_COUNTS {
             self.0.retain(|_, until| *until > now);
             let first = self.0.iter().min_by_key(|(_, until)| **until).map(|(key, _)| key.clone());
             if let Some(first) = first.filter(|_| self.0.len() >= MAX_COUNTS) {
-                self.0.remove(&first);
+                self.0.remove::<K>(&first);
             }
         }
-        self.0.insert(key, until);
+        self.0.insert(new(), until);
     }
 }
 
@@ -80,27 +90,27 @@ mod tests {
 
     #[test]
     fn an_author_has_a_burst_and_then_a_rate() {
-        let (now, mut rates, bob) = (start(), Rates::new(), Rc::from("bob"));
-        let changes = |rates: &mut Rates, author: &Rc<str>, now, n| {
+        let (now, mut rates, bob) = (start(), Rates::new(), NodeIdRef::from("bob"));
+        let changes = |rates: &mut Rates, author: NodeIdRef<'_>, now, n| {
             (0..n).filter(|_| rates.may_change(now, author, LinkId(1))).count()
         };
-        assert_eq!(changes(&mut rates, &bob, now, 1000), 20);
-        assert_eq!(changes(&mut rates, &bob, now + Duration::from_secs(1), 1000), 4);
-        assert_eq!(changes(&mut rates, &"carol".into(), now, 1000), 20, "another has a rate of its own");
-        assert_eq!(changes(&mut rates, &bob, now + Duration::from_secs(100), 1000), 20);
+        assert_eq!(changes(&mut rates, bob, now, 1000), 20);
+        assert_eq!(changes(&mut rates, bob, now + Duration::from_secs(1), 1000), 4);
+        assert_eq!(changes(&mut rates, "carol".into(), now, 1000), 20, "another has a rate of its own");
+        assert_eq!(changes(&mut rates, bob, now + Duration::from_secs(100), 1000), 20);
     }
 
     #[test]
     fn invented_authors_have_the_rate_of_their_link() {
         let (now, mut rates) = (start(), Rates::new());
         let changes = |rates: &mut Rates, link, now| {
-            (0..5000).filter(|n| rates.may_change(now, &format!("{link} {n}").into(), LinkId(link))).count()
+            (0..5000).filter(|n| rates.may_change(now, (*format!("{link} {n}")).into(), LinkId(link))).count()
         };
         assert_eq!(changes(&mut rates, 1, now), MAX_VOICE_KNOWN);
         assert_eq!(changes(&mut rates, 1, now + Duration::from_secs(1)), 15);
         assert_eq!(changes(&mut rates, 2, now), MAX_VOICE_KNOWN, "another link");
         for link in 0..3000 {
-            rates.may_change(now, &format!("{link}").into(), LinkId(link));
+            rates.may_change(now, (*format!("{link}")).into(), LinkId(link));
         }
         assert!(rates.held().iter().all(|(what, held, bound)| held <= bound && *held > 0 || panic!("{what}")));
     }

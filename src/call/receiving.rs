@@ -4,13 +4,12 @@
 //! one; so is voice from elsewhere than its member is believed to be. See [`path`](super::path).
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::Instant;
 
 use super::challenges::plain;
 use super::sessions::original_keys;
 use super::{Calls, Event, Io, Stream};
-use crate::base::Now;
+use crate::base::{NodeId, Now};
 use crate::outbox::Output;
 use crate::voice::speaker::Received;
 use crate::voice::{CHUNK, Chunk, Codec, FRAME, Frame, MAX_REPEATS, Packet, speech};
@@ -85,7 +84,7 @@ impl Calls {
     fn on_voice(
         &mut self,
         now: Now,
-        (id, from): (&Rc<str>, SocketAddr),
+        (id, from): (&NodeId, SocketAddr),
         voice: &[u8],
         length: usize,
         io: &mut dyn Io,
@@ -183,9 +182,9 @@ impl Calls {
     }
 
     /// The member of level 1 that a datagram is of. Where two ids are one in 36 bytes, the address tells.
-    fn find_original(&self, now: Now, voice: &Original<'_>, from: SocketAddr, io: &dyn Io) -> Option<Rc<str>> {
+    fn find_original(&self, now: Now, voice: &Original<'_>, from: SocketAddr, io: &dyn Io) -> Option<NodeId> {
         let call = self.call.as_ref()?;
-        let fits = |id: &Rc<str>| cut::<{ datagram::ID }>(id) == voice.id;
+        let fits = |id: &NodeId| cut::<{ datagram::ID }>(&id.text()) == voice.id;
         let mut fitting = call.streams.iter().filter(|(id, stream)| !stream.is_level2 && fits(id));
         let (first, _) = fitting.next()?;
         if fitting.next().is_none() {
@@ -199,7 +198,7 @@ impl Calls {
     fn on_challenge(
         &mut self,
         now: Now,
-        (by, from): (&Rc<str>, SocketAddr),
+        (by, from): (&NodeId, SocketAddr),
         to: u64,
         nonce: u64,
         io: &mut dyn Io,
@@ -221,12 +220,12 @@ impl Calls {
     }
 
     /// The stream of a member that has echoed from this address.
-    pub(super) fn stream_at(&mut self, now: Now, id: &Rc<str>, from: SocketAddr) -> Option<&mut Stream> {
+    pub(super) fn stream_at(&mut self, now: Now, id: &NodeId, from: SocketAddr) -> Option<&mut Stream> {
         let stream = self.call.as_mut()?.streams.get_mut(id)?;
         (stream.path.validated_addr(now.mono) == Some(from)).then_some(stream)
     }
 
-    fn on_echo(&mut self, now: Now, (id, from): (&Rc<str>, SocketAddr), nonce: u64, counter: u64) -> Option<()> {
+    fn on_echo(&mut self, now: Now, (id, from): (&NodeId, SocketAddr), nonce: u64, counter: u64) -> Option<()> {
         let muted = self.roster.get_mut(id)?.muted;
         let stream = self.call.as_mut()?.streams.get_mut(id)?;
         let challenges = stream.path.echoed(now.mono, from, nonce)?;
@@ -251,7 +250,7 @@ impl Calls {
     fn on_report(
         &mut self,
         now: Now,
-        (by, from): (&Rc<str>, SocketAddr),
+        (by, from): (&NodeId, SocketAddr),
         to: u64,
         report: crate::voice::Report,
     ) -> Option<()> {
@@ -280,12 +279,12 @@ impl Calls {
     }
 
     /// Notes that a member's talkspurt begins or ends, and tells clients.
-    pub(super) fn set_speaking(&mut self, id: &Rc<str>, speaking: bool, io: &mut dyn Io) {
+    pub(super) fn set_speaking(&mut self, id: &NodeId, speaking: bool, io: &mut dyn Io) {
         let Some(call) = &mut self.call else { return };
         let Some(stream) = call.streams.get_mut(id) else { return };
         if std::mem::replace(&mut stream.speaking, speaking) != speaking {
             let room = call.room.clone();
-            io.emit(Event::Speaking { room: &room, peer: id, speaking });
+            io.emit(Event::Speaking { room: &room, peer: &id.text(), speaking });
         }
     }
 }

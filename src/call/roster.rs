@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
+use crate::base::{NodeId, NodeIdRef};
 use crate::wire::limits::{MAX_VOICE_KNOWN, MAX_VOICE_MEMBERS, VOICE_FORGET, VOICE_FORGET_ORIGINAL, VOICE_GONE, bound};
 use crate::wire::signed::SeqNo;
 
@@ -20,7 +21,7 @@ const MAX_ENDED: usize = bound(256, 4);
 /// The members of all rooms.
 #[derive(Debug, Default)]
 pub struct Roster {
-    members: BTreeMap<Rc<str>, Member>,
+    members: BTreeMap<NodeId, Member>,
     ended: VecDeque<(u64, Option<SeqNo>)>,
 }
 
@@ -91,22 +92,27 @@ impl Roster {
     }
 
     /// A member.
-    pub fn get(&self, id: &str) -> Option<&Member> {
-        self.members.get(id)
+    pub fn get<'a>(&self, id: impl Into<NodeIdRef<'a>>) -> Option<&Member> {
+        self.members.get(id.into().key())
     }
 
     /// A member.
-    pub fn get_mut(&mut self, id: &str) -> Option<&mut Member> {
-        self.members.get_mut(id)
+    pub fn get_mut<'a>(&mut self, id: impl Into<NodeIdRef<'a>>) -> Option<&mut Member> {
+        self.members.get_mut(id.into().key())
+    }
+
+    /// A member's id, as it is kept here.
+    pub fn known_id(&self, id: NodeIdRef<'_>) -> Option<NodeId> {
+        self.members.get_key_value(id.key()).map(|(id, _)| id.clone())
     }
 
     /// All members, by id.
-    pub fn iter(&self) -> impl Iterator<Item = (&Rc<str>, &Member)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&NodeId, &Member)> {
         self.members.iter()
     }
 
     /// The members of a room, by id.
-    pub fn of_room<'a>(&'a self, room: &'a str) -> impl Iterator<Item = (&'a Rc<str>, &'a Member)> {
+    pub fn of_room<'a>(&'a self, room: &'a str) -> impl Iterator<Item = (&'a NodeId, &'a Member)> {
         self.members.iter().filter(move |(_, member)| &*member.room == room)
     }
 
@@ -117,7 +123,7 @@ impl Roster {
 
     /// The member to evict for one of this room if no more members fit: the one outside that has said nothing for the longest
     /// time.
-    pub fn eviction_candidate_outside(&self, room: &str) -> Option<Rc<str>> {
+    pub fn eviction_candidate_outside(&self, room: &str) -> Option<NodeId> {
         if self.members.len() < MAX_VOICE_KNOWN {
             return None;
         }
@@ -127,7 +133,7 @@ impl Roster {
 
     /// The member to evict for a new one of a room that is full: among those of which there has never been a sign, since they may
     /// be invented, the one that has said nothing for the longest time.
-    pub fn eviction_candidate_in(&self, room: &str, linked: impl Fn(&str) -> bool) -> Option<Rc<str>> {
+    pub fn eviction_candidate_in(&self, room: &str, linked: impl Fn(&NodeId) -> bool) -> Option<NodeId> {
         if self.of_room(room).count() < MAX_VOICE_MEMBERS {
             return None;
         }
@@ -146,7 +152,7 @@ impl Roster {
     }
 
     /// Takes in a join. `heard`: the member that is known by that id is being heard, and has not said this itself.
-    pub fn join(&mut self, id: &Rc<str>, mut member: Member, heard: bool) -> Joined {
+    pub fn join(&mut self, id: &NodeId, mut member: Member, heard: bool) -> Joined {
         if self.ended.iter().any(|(session, last)| member.session == Some(*session) && member.seq <= *last) {
             return Joined::Refused;
         }
@@ -186,8 +192,8 @@ impl Roster {
     }
 
     /// Takes a member out. Its session does not come back, unless by what it says later.
-    pub fn leave(&mut self, id: &str) -> Option<Member> {
-        let member = self.members.remove(id)?;
+    pub fn leave<'a>(&mut self, id: impl Into<NodeIdRef<'a>>) -> Option<Member> {
+        let member = self.members.remove(id.into().key())?;
         if let Some(session) = member.session {
             self.ended.push_back((session, member.latest));
             if self.ended.len() > MAX_ENDED {
@@ -198,12 +204,12 @@ impl Roster {
     }
 
     /// Takes a member out as if it had never been in: its session may come again.
-    pub fn forget(&mut self, id: &str) -> Option<Member> {
+    pub fn forget(&mut self, id: &NodeId) -> Option<Member> {
         self.members.remove(id)
     }
 
     /// The members of which there is no sign any more. `linked`: whether one is a neighbour, and so is there.
-    pub fn gone(&mut self, now: Instant, linked: impl Fn(&str) -> bool) -> Vec<Rc<str>> {
+    pub fn gone(&mut self, now: Instant, linked: impl Fn(&NodeId) -> bool) -> Vec<NodeId> {
         let mut gone = Vec::new();
         for (id, member) in &mut self.members {
             if linked(id) {
@@ -250,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_member_is_in_one_room_and_a_session_ends_once() {
-        let (now, mut roster, bob) = (start(), Roster::default(), Rc::from("bob"));
+        let (now, mut roster, bob) = (start(), Roster::default(), NodeId::from("bob"));
         assert_eq!(roster.join(&bob, member(now, "a", Some(1)), false), Joined::New { from: None });
         assert_eq!(roster.join(&bob, member(now, "a", Some(1)), false), Joined::Known { muted_changed: false });
         assert_eq!(roster.join(&bob, member(now, "b", Some(2)), false), Joined::New { from: Some("a".into()) });
@@ -262,7 +268,7 @@ mod tests {
 
     #[test]
     fn an_original_that_joins_again_stays_muted() {
-        let (now, mut roster, bob) = (start(), Roster::default(), Rc::from("bob"));
+        let (now, mut roster, bob) = (start(), Roster::default(), NodeId::from("bob"));
         roster.join(&bob, member(now, "a", None), false);
         roster.get_mut("bob").expect("there").muted = true;
         assert_eq!(roster.join(&bob, member(now, "a", None), false), Joined::Known { muted_changed: false });
@@ -271,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_claim_on_who_is_heard_waits() {
-        let (now, mut roster, bob) = (start(), Roster::default(), Rc::from("bob"));
+        let (now, mut roster, bob) = (start(), Roster::default(), NodeId::from("bob"));
         roster.join(&bob, member(now, "a", Some(1)), false);
         assert_eq!(roster.join(&bob, member(now, "a", Some(2)), true), Joined::Held, "another session");
         assert_eq!(roster.join(&bob, member(now, "b", Some(1)), true), Joined::Held, "another room");
@@ -285,7 +291,7 @@ mod tests {
 
     #[test]
     fn what_was_said_earlier_changes_nothing_that_was_said_later() {
-        let (now, mut roster, bob) = (start(), Roster::default(), Rc::from("bob"));
+        let (now, mut roster, bob) = (start(), Roster::default(), NodeId::from("bob"));
         let said = |room: &str, session, n| {
             let seq = Some(SeqNo { epoch: 1, n });
             Member { seq, latest: seq, ..member(now, room, Some(session)) }
@@ -308,11 +314,11 @@ mod tests {
         let (now, mut roster) = (start(), Roster::default());
         for n in 0..MAX_VOICE_MEMBERS {
             assert_eq!(roster.eviction_candidate_in("a", |_| false), None);
-            roster.join(&format!("{n}").into(), member(now + Duration::from_millis(n as u64), "a", None), false);
+            roster.join(&(*format!("{n}")).into(), member(now + Duration::from_millis(n as u64), "a", None), false);
         }
         roster.get_mut("0").expect("there").sign = Some(now);
-        assert_eq!(roster.eviction_candidate_in("a", |id| id == "1").as_deref(), Some("2"));
-        assert_eq!(roster.eviction_candidate_in("a", |id| id != "0"), None);
+        assert_eq!(roster.eviction_candidate_in("a", |id| *id == "1".into()), Some("2".into()));
+        assert_eq!(roster.eviction_candidate_in("a", |id| *id != "0".into()), None);
         assert_eq!(roster.eviction_candidate_in("b", |_| false), None);
     }
 
@@ -321,9 +327,9 @@ mod tests {
         let (now, mut roster) = (start(), Roster::default());
         for n in 0..MAX_VOICE_KNOWN {
             let said = now + Duration::from_millis(n as u64);
-            roster.join(&format!("{n}").into(), member(said, &format!("{}", n % 16), None), false);
+            roster.join(&(*format!("{n}")).into(), member(said, &format!("{}", n % 16), None), false);
         }
-        assert_eq!(roster.eviction_candidate_outside("0").as_deref(), Some("1"), "the oldest of another room");
+        assert_eq!(roster.eviction_candidate_outside("0"), Some("1".into()), "the oldest of another room");
         roster.leave("1");
         assert_eq!(roster.eviction_candidate_outside("0"), None);
     }
@@ -332,12 +338,12 @@ mod tests {
     fn rooms_and_the_whole_have_a_bound() {
         let (now, mut roster) = (start(), Roster::default());
         for n in 0..MAX_VOICE_KNOWN * 2 {
-            roster.join(&format!("{n}").into(), member(now, &format!("{}", n % 40), Some(n as u64)), false);
+            roster.join(&(*format!("{n}")).into(), member(now, &format!("{}", n % 40), Some(n as u64)), false);
         }
         assert_eq!(roster.len(), MAX_VOICE_KNOWN);
         let mut roster = Roster::default();
         for n in 0..MAX_VOICE_MEMBERS {
-            assert_ne!(roster.join(&format!("{n}").into(), member(now, "a", None), false), Joined::Refused);
+            assert_ne!(roster.join(&(*format!("{n}")).into(), member(now, "a", None), false), Joined::Refused);
         }
         assert_eq!(roster.join(&"late".into(), member(now, "a", None), false), Joined::Refused);
         assert_ne!(roster.join(&"late".into(), member(now, "b", None), false), Joined::Refused);
@@ -355,7 +361,7 @@ mod tests {
             roster.join(&id.into(), member(now, "a", session), false);
         }
         roster.get_mut("heard").expect("there").sign = Some(now);
-        let linked = |id: &str| id == "linked";
+        let linked = |id: &NodeId| *id == "linked".into();
         let gone = |roster: &mut Roster, s| roster.gone(now + Duration::from_secs(s), linked);
         assert!(gone(&mut roster, 9).is_empty());
         assert_eq!(gone(&mut roster, 10), ["heard".into()]);

@@ -7,12 +7,11 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::path::Why;
 use super::{Call, Calls, Event, Io};
-use crate::base::Now;
+use crate::base::{NodeId, Now};
 use crate::outbox::{Bytes, Output};
 use crate::voice::redundancy::Redundancy;
 use crate::voice::talker::Turn;
@@ -133,7 +132,7 @@ impl Calls {
             // Nothing goes in the clear where there is a key, whichever.
             Some(key) => Some(key.original()?.clone()),
         };
-        let (header, seal) = ((&cut(&room), &cut(&self.id)), key.as_ref().map(|key| (key, nonce)));
+        let (header, seal) = ((&cut(&room), &cut(&self.id.text())), key.as_ref().map(|key| (key, nonce)));
         Some(io.out().write(|buffer| Original::write(header, sequence, frame, seal, buffer)))
     }
 
@@ -145,15 +144,15 @@ impl Calls {
     }
 
     /// Where a member of level 1 is sent voice, if anywhere.
-    pub(super) fn original_addr(&self, now: Now, id: &str, io: &dyn Io) -> Option<SocketAddr> {
+    pub(super) fn original_addr(&self, now: Now, id: &NodeId, io: &dyn Io) -> Option<SocketAddr> {
         let stream = self.call.as_ref()?.streams.get(id).filter(|stream| !stream.is_level2)?;
         stream.path.of_original(now.mono, self.ip_of_own_link(id, io))
     }
 
     /// Where a member's own link comes from, if its join came over that.
-    fn ip_of_own_link(&self, id: &str, io: &dyn Io) -> Option<IpAddr> {
+    fn ip_of_own_link(&self, id: &NodeId, io: &dyn Io) -> Option<IpAddr> {
         let direct = self.roster.get(id).is_some_and(|member| member.direct);
-        let link = if direct { io.neighbour(id) } else { None };
+        let link = if direct { io.neighbour(id.into()) } else { None };
         link.map(|link| link.addr.ip().to_canonical())
     }
 
@@ -181,7 +180,7 @@ impl Calls {
         let Some(call) = &mut self.call else { return };
         let over = |at: Option<Instant>| at.is_none_or(|at| now.mono.duration_since(at) >= TALKSPURT_END);
         let ended = call.streams.iter().filter(|(_, stream)| stream.speaking && over(stream.spoke));
-        let ended: Vec<Rc<str>> = ended.map(|(id, _)| id.clone()).collect();
+        let ended: Vec<NodeId> = ended.map(|(id, _)| id.clone()).collect();
         let reports = call.next_reports <= now.mono;
         if reports {
             call.next_reports = now.mono + REPORT_EVERY;
@@ -197,7 +196,7 @@ impl Calls {
 
     fn send_challenges(&mut self, now: Now, io: &mut dyn Io) {
         let Some(call) = &self.call else { return };
-        let level2: Vec<Rc<str>> =
+        let level2: Vec<NodeId> =
             call.streams.iter().filter(|(_, it)| it.is_level2).map(|(id, _)| id.clone()).collect();
         let mut due = Vec::new();
         for id in level2 {
@@ -264,7 +263,7 @@ impl Calls {
         let Some(call) = &mut self.call else { return };
         if std::mem::replace(&mut call.speaking, speaking) != speaking {
             let (room, own) = (call.room.clone(), self.id.clone());
-            io.emit(Event::Speaking { room: &room, peer: &own, speaking });
+            io.emit(Event::Speaking { room: &room, peer: &own.text(), speaking });
         }
     }
 }

@@ -7,8 +7,6 @@
 //! When the room's key changes in the middle of a call, our own session ends and another begins, announced under the new
 //! key; and what can't be opened any more falls silent, what now can be is heard.
 
-use std::rc::Rc;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -16,7 +14,7 @@ use super::fields::Level2Fields;
 use super::roster::Member;
 use super::session::Session;
 use super::{Call, Calls, Io, Stream, Warning};
-use crate::base::Now;
+use crate::base::{NodeId, Now};
 use crate::outbox::Bytes;
 use crate::wire::datagram::Sealer;
 use crate::wire::datagram::sealed::{self, Key};
@@ -54,7 +52,7 @@ impl Calls {
         let Some(key) = io.keys(&call.room)[0] else {
             return Some(Announced { key: Some(STANDARD.encode(call.key)), ..Announced::default() });
         };
-        let bound = Bound { purpose: Purpose::Voice, author: &self.id, room: &call.room, seq };
+        let bound = Bound { purpose: Purpose::Voice, author: &self.id.text(), room: &call.room, seq };
         let sealed = Some(key.seal(&call.key, &bound, self.secrets.bytes()));
         Some(match key.scheme() {
             Scheme::Argon2id => Announced { sealed_key: sealed, ..Announced::default() },
@@ -63,7 +61,7 @@ impl Calls {
     }
 
     /// The session of a member of level 2, from its join, if its key can be had.
-    fn session_of(id: &str, member: &Member, io: &dyn Io) -> Option<Session> {
+    fn session_of(id: &NodeId, member: &Member, io: &dyn Io) -> Option<Session> {
         let number = member.session?;
         let view = View::parse(&member.join).ok()?;
         let (_, fields) = Level2Fields::read(&view)?;
@@ -71,8 +69,12 @@ impl Calls {
         let key = match io.keys(&member.room) {
             [None, _] => STANDARD.decode(fields.key?).ok().and_then(decode)?,
             keys => {
-                let bound =
-                    Bound { purpose: Purpose::Voice, author: id, room: &member.room, seq: signed::seq_no(&view)? };
+                let bound = Bound {
+                    purpose: Purpose::Voice,
+                    author: &id.text(),
+                    room: &member.room,
+                    seq: signed::seq_no(&view)?,
+                };
                 keys.into_iter().flatten().find_map(|key| {
                     let sealed = match key.scheme() {
                         Scheme::Argon2id => fields.sealed_key.as_deref()?,
@@ -83,12 +85,12 @@ impl Calls {
             }
         };
         // The number is a hash of the key: nobody bears another's.
-        let is_its_own = sealed::session(id, &member.room, &key) == number;
+        let is_its_own = sealed::session(&id.text(), &member.room, &key) == number;
         is_its_own.then(|| Session { number, key: Key::new(&key), window: Window::default(), echoed: false })
     }
 
     /// Brings the stream of a member up to date: it is new, says again that it is there, or has another session.
-    pub(super) fn renew_stream(&mut self, now: Now, id: &Rc<str>, io: &mut dyn Io) {
+    pub(super) fn renew_stream(&mut self, now: Now, id: &NodeId, io: &mut dyn Io) {
         let Some(member) = self.roster.get(id) else { return };
         let Some(call) = self.call.as_ref().filter(|call| call.room == member.room) else { return };
         let is_level2 = member.session.is_some();
@@ -131,7 +133,7 @@ impl Calls {
     }
 
     /// Ends a member's stream: nothing more is heard of it, nor sent to it.
-    pub(super) fn drop_stream(&mut self, id: &Rc<str>, io: &mut dyn Io) {
+    pub(super) fn drop_stream(&mut self, id: &NodeId, io: &mut dyn Io) {
         self.set_speaking(id, false, io);
         if let Some(call) = &mut self.call {
             call.forget_session(id);
@@ -145,8 +147,8 @@ impl Calls {
         let own = self.id.clone();
         let Some(call) = self.call.as_mut().filter(|call| &*call.room == room) else { return };
         call.key = self.secrets.bytes();
-        (call.sealer, call.join) = (Sealer::new(&own, room, &call.key), None);
-        let members: Vec<Rc<str>> = self.roster.of_room(room).map(|(id, _)| id.clone()).collect();
+        (call.sealer, call.join) = (Sealer::new(&own.text(), room, &call.key), None);
+        let members: Vec<NodeId> = self.roster.of_room(room).map(|(id, _)| id.clone()).collect();
         for id in members {
             let Some(member) = self.roster.get(&id) else { continue };
             let opens = Self::session_of(&id, member, io).is_some();
@@ -170,7 +172,7 @@ impl Calls {
 }
 
 impl Call {
-    fn forget_session(&mut self, id: &Rc<str>) {
+    fn forget_session(&mut self, id: &NodeId) {
         if let Some(session) = self.streams.get(id).and_then(|stream| stream.session.as_ref()) {
             self.sessions.remove(&session.number);
         }

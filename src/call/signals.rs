@@ -12,14 +12,13 @@
 //! those that are heard, and to say that a member is muted that is not.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 
 use super::challenges::{is_allowed, plain};
 use super::fields::Level2Fields;
 use super::roster::{Joined, Member};
 use super::sessions::Announced;
 use super::{ANSWER_EVERY, ANSWERS, Calls, Event, Io};
-use crate::base::{LinkId, Now, rfc3339};
+use crate::base::{LinkId, NodeId, NodeIdRef, Now, rfc3339};
 use crate::outbox::Bytes;
 use crate::wire::limits::{MAX_SIGNAL, MAX_TTL, VOICE_REJOIN};
 use crate::wire::message::View;
@@ -34,7 +33,7 @@ pub struct Signal<'a> {
     /// Its type.
     pub kind: &'a str,
     /// Its author.
-    pub from: &'a str,
+    pub from: NodeIdRef<'a>,
     /// The author's user name.
     pub username: &'a str,
     /// Its room.
@@ -63,14 +62,14 @@ impl Calls {
     pub fn on_signal(&mut self, now: Now, signal: &Signal<'_>, io: &mut dyn Io) {
         // Level 2 signs its signals; and our own are no news.
         let unverified = signal.view.voice.is_some() && !signal.verified;
-        if unverified || *signal.from == *self.id {
+        if unverified || signal.from == (&self.id).into() {
             self.counts.refused += 1;
             return;
         }
         if !signal.direct && !signal.verified && io.is_neighbour(signal.from) {
             return;
         }
-        if self.would_change(signal) && !self.rates.may_change(now.mono, &signal.from.into(), signal.link) {
+        if self.would_change(signal) && !self.rates.may_change(now.mono, signal.from, signal.link) {
             self.counts.refused += 1;
             return;
         }
@@ -100,7 +99,7 @@ impl Calls {
         if fields.is_none() && self.config.secure {
             return None;
         }
-        let id: Rc<str> = signal.from.into();
+        let id = self.roster.known_id(signal.from).unwrap_or_else(|| signal.from.into());
         let was_level2 = self.roster.get(&id).is_some_and(|member| member.session.is_some());
         if fields.is_none() && was_level2 && !signal.verified {
             // A member of level 2 does not become one of level 1: that would be a way to make everyone send it PCM.
@@ -149,7 +148,7 @@ impl Calls {
     }
 
     /// Takes in a join.
-    fn take_join(&mut self, now: Now, id: &Rc<str>, member: Member, io: &mut dyn Io) -> Option<()> {
+    fn take_join(&mut self, now: Now, id: &NodeId, member: Member, io: &mut dyn Io) -> Option<()> {
         let heard = !member.direct && self.is_heard(now, id);
         let room = member.room.clone();
         let here = self.call.as_ref().is_some_and(|call| call.room == room);
@@ -157,7 +156,7 @@ impl Calls {
             self.member_left(&other, io);
         }
         let is_in = self.roster.get(id).is_some_and(|before| before.room == room);
-        let other = self.roster.eviction_candidate_in(&room, |id| io.is_neighbour(id));
+        let other = self.roster.eviction_candidate_in(&room, |id| io.is_neighbour(id.into()));
         if let Some(other) = other.filter(|_| !is_in) {
             self.member_left(&other, io);
         }
@@ -183,13 +182,13 @@ impl Calls {
     }
 
     /// Whether a member's own datagrams are coming.
-    fn is_heard(&self, now: Now, id: &Rc<str>) -> bool {
+    fn is_heard(&self, now: Now, id: &NodeId) -> bool {
         let stream = self.call.as_ref().and_then(|call| call.streams.get(id));
         stream.is_some_and(|stream| stream.path.is_alive(now.mono))
     }
 
     /// A new member: its stream, the event, and an answer.
-    fn tell_joined(&mut self, now: Now, id: &Rc<str>, io: &mut dyn Io) {
+    fn tell_joined(&mut self, now: Now, id: &NodeId, io: &mut dyn Io) {
         let Some(member) = self.roster.get(id) else { return };
         let (room, username, muted) = (member.room.clone(), member.username.clone(), member.muted);
         self.renew_stream(now, id, io);
@@ -206,7 +205,7 @@ impl Calls {
             call.announce_at = call.announce_at.min(now.mono + self.chance.jitter(wait));
         }
         if self.shows(&room, io) {
-            io.emit(Event::Joined { room: &room, peer: id, username: &username, muted });
+            io.emit(Event::Joined { room: &room, peer: &id.text(), username: &username, muted });
         }
     }
 
@@ -232,7 +231,7 @@ impl Calls {
 
     fn on_leave(&mut self, now: Now, signal: &Signal<'_>, io: &mut dyn Io) -> Option<()> {
         let seq = self.is_of_member(signal)?;
-        let id: Rc<str> = signal.from.into();
+        let id = self.roster.known_id(signal.from)?;
         let heard = self.is_heard(now, &id);
         let member = self.roster.get_mut(&id)?;
         if seq < member.seq {
@@ -255,12 +254,13 @@ impl Calls {
         }
         member.latest = seq;
         if std::mem::replace(&mut member.muted, muted) != muted {
-            self.tell_muted(&signal.from.into(), io);
+            let id = self.roster.known_id(signal.from)?;
+            self.tell_muted(&id, io);
         }
         Some(())
     }
 
-    fn tell_muted(&mut self, id: &Rc<str>, io: &mut dyn Io) {
+    fn tell_muted(&mut self, id: &NodeId, io: &mut dyn Io) {
         let Some(member) = self.roster.get(id) else { return };
         let (room, muted) = (member.room.clone(), member.muted);
         if muted {
@@ -270,20 +270,20 @@ impl Calls {
             stream.speaker.mute(muted);
         }
         if self.shows(&room, io) {
-            io.emit(Event::Muted { room: &room, peer: id, muted });
+            io.emit(Event::Muted { room: &room, peer: &id.text(), muted });
         }
     }
 
-    fn tell_left(&mut self, room: &str, id: &Rc<str>, username: &str, muted: bool, io: &mut dyn Io) {
+    fn tell_left(&mut self, room: &str, id: &NodeId, username: &str, muted: bool, io: &mut dyn Io) {
         if self.call.as_ref().is_some_and(|call| &*call.room == room) {
             self.drop_stream(id, io);
         }
         if self.shows(room, io) {
-            io.emit(Event::Left { room, peer: id, username, muted });
+            io.emit(Event::Left { room, peer: &id.text(), username, muted });
         }
     }
 
-    fn member_left(&mut self, id: &Rc<str>, io: &mut dyn Io) {
+    fn member_left(&mut self, id: &NodeId, io: &mut dyn Io) {
         if let Some(member) = self.roster.leave(id) {
             self.tell_left(&member.room, id, &member.username, member.muted, io);
         }
@@ -291,7 +291,7 @@ impl Calls {
 
     /// Forgets the members with such an id, as if they had never joined.
     pub fn forget_members(&mut self, is: impl Fn(&str) -> bool, io: &mut dyn Io) {
-        let ids: Vec<Rc<str>> = self.roster.iter().map(|(id, _)| id.clone()).filter(|id| is(id)).collect();
+        let ids: Vec<NodeId> = self.roster.iter().map(|(id, _)| id.clone()).filter(|id| is(&id.text())).collect();
         for id in ids {
             if let Some(member) = self.roster.forget(&id) {
                 self.tell_left(&member.room, &id, &member.username, member.muted, io);
@@ -301,11 +301,11 @@ impl Calls {
 
     /// Drops the members of which there is no sign any more, and believes what others said of those that have fallen silent.
     pub(super) fn drop_vanished(&mut self, now: Now, io: &mut dyn Io) {
-        for id in self.roster.gone(now.mono, |id| io.is_neighbour(id)) {
+        for id in self.roster.gone(now.mono, |id| io.is_neighbour(id.into())) {
             self.member_left(&id, io);
         }
         let doubted = self.roster.iter().filter(|(_, member)| member.leaving || member.claim.is_some());
-        let doubted: Vec<Rc<str>> = doubted.map(|(id, _)| id.clone()).collect();
+        let doubted: Vec<NodeId> = doubted.map(|(id, _)| id.clone()).collect();
         for id in doubted.into_iter().filter(|id| !self.is_heard(now, id)).collect::<Vec<_>>() {
             let Some(member) = self.roster.get_mut(&id) else { continue };
             let (leaving, claim) = (member.leaving, member.claim.take());
@@ -319,13 +319,13 @@ impl Calls {
     }
 
     /// Tells a new neighbour who is in voice.
-    pub fn on_link_up(&mut self, now: Now, link: LinkId, (peer, level): (&str, u8), io: &mut dyn Io) {
+    pub fn on_link_up(&mut self, now: Now, link: LinkId, (peer, level): (&NodeId, u8), io: &mut dyn Io) {
         if let Some(join) = self.own_join(io) {
             io.queue(link, &join);
         }
         // An original forgets ids after two minutes, and would flood its side with what is old.
         let fresh = |member: &Member| level >= 2 || now.mono.duration_since(member.said) < ORIGINAL_AGE;
-        let joins = self.roster.iter().filter(|(id, member)| ***id != *peer && member.left > 1 && fresh(member));
+        let joins = self.roster.iter().filter(|(id, member)| *id != peer && member.left > 1 && fresh(member));
         let joins: Vec<Bytes> = joins
             .filter_map(|(_, member)| {
                 let view = View::parse(&member.join).ok()?;
@@ -385,7 +385,7 @@ impl Calls {
         let begun = io.begin_message(&id)?;
         let signal = VoiceSignal {
             id: &id,
-            from: &self.id,
+            from: &self.id.text(),
             username: &username,
             room: &room,
             muted: (kind == Kind::Muted).then_some(muted),

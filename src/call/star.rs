@@ -24,12 +24,11 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::mixes::{KNOWN_TIME, Mix};
 use super::{Call, Calls, Io, Neighbour, Stream};
-use crate::base::{DialId, Now};
+use crate::base::{DialId, NodeId, Now};
 use crate::voice::{CHUNK, Chunk, FRAME};
 use crate::wire::datagram::inside::{HEARS, KNOWN, MAX_KNOWN, WITH_HOST, write_members};
 use crate::wire::datagram::{ID, cut};
@@ -52,16 +51,16 @@ struct Judged {
 
 impl Call {
     /// `host`: whether its link shows that it is one.
-    fn judge(&self, now: Instant, own: &str, stream: &Stream, host: bool) -> Judged {
+    fn judge(&self, now: Instant, own: &NodeId, stream: &Stream, host: bool) -> Judged {
         if !stream.hears_directly(now) {
             return Judged::default();
         }
         let there =
-            |id: &Rc<str>| self.streams.get(id).is_some_and(|it| it.is_level2 && it.path.validated_addr(now).is_some());
+            |id: &NodeId| self.streams.get(id).is_some_and(|it| it.is_level2 && it.path.validated_addr(now).is_some());
         let others = || stream.star.known.keys().filter(|id| there(id));
         let heard = others().any(|id| stream.star.is_heard_by(id, now));
         let unheard = others().any(|id| stream.star.is_unheard_by(id, now));
-        let first = !others().any(|id| **id < *own && stream.star.is_heard_by(id, now));
+        let first = !others().any(|id| *id < *own && stream.star.is_heard_by(id, now));
         let originals = self.streams.values().filter(|it| !it.is_level2).count();
         let alone = match (heard, unheard) {
             _ if host => false,
@@ -82,20 +81,20 @@ impl Calls {
     pub(super) fn judge_clients(&mut self, now: Now, io: &mut dyn Io) {
         let Some(call) = &self.call else { return };
         let originals = call.streams.iter().filter(|(_, stream)| !stream.is_level2);
-        let judged: Vec<(Rc<str>, Judged, bool)> = originals
+        let judged: Vec<(NodeId, Judged, bool)> = originals
             .map(|(id, stream)| {
                 let host = is_host(id, io);
                 (id.clone(), call.judge(now.mono, &self.id, stream, host), host)
             })
             .collect();
-        let with = |(id, _, host): &&(Rc<str>, Judged, bool)| {
+        let with = |(id, _, host): &&(NodeId, Judged, bool)| {
             let stream = call.streams.get(id);
             let mixes = stream.is_some_and(|it| it.hears_directly(now.mono) && it.spoke_within(now.mono, HOST_SPOKE));
             mixes.then_some((id.clone(), *host))
         };
-        let hosts: Vec<(Rc<str>, bool)> = judged.iter().filter_map(|it| with(&it)).collect();
+        let hosts: Vec<(NodeId, bool)> = judged.iter().filter_map(|it| with(&it)).collect();
         let Some(call) = &mut self.call else { return };
-        let in_mix: Vec<Rc<str>> =
+        let in_mix: Vec<NodeId> =
             call.streams.keys().filter(|id| call.is_in_mix(now.mono, id, &hosts)).cloned().collect();
         for (id, stream) in &mut call.streams {
             stream.star.in_mix = in_mix.contains(id);
@@ -125,13 +124,13 @@ impl Calls {
     }
 
     /// Dials a member of level 1 that has dialled us, to see whether it listens.
-    fn probe(&mut self, id: &Rc<str>, io: &mut dyn Io) {
-        let link = io.neighbour(id);
+    fn probe(&mut self, id: &NodeId, io: &mut dyn Io) {
+        let link = io.neighbour(id.into());
         let linked = link.is_some();
         let listens = match link {
             None => None,
             Some(link) if link.is_dialled => Some(true),
-            Some(link) => match probe_addr(id, link) {
+            Some(link) => match probe_addr(&id.text(), link) {
                 None => Some(false),
                 Some(addr) => {
                     self.probes.insert(io.dial(addr), id.clone());
@@ -156,7 +155,7 @@ impl Calls {
     pub(super) fn send_known(&mut self, now: Now, io: &mut dyn Io) {
         let Some(call) = &self.call else { return };
         let originals = call.streams.iter().filter(|(_, stream)| !stream.is_level2);
-        let known: Vec<(u8, Rc<str>)> = originals
+        let known: Vec<(u8, NodeId)> = originals
             .map(|(id, stream)| {
                 let flags = match stream.hears_directly(now.mono) {
                     true if is_host(id, io) => HEARS | WITH_HOST,
@@ -169,6 +168,7 @@ impl Calls {
         let level2 = call.streams.values().filter(|stream| stream.is_level2);
         let to: Vec<SocketAddr> = level2.filter_map(|stream| stream.path.validated_addr(now.mono)).collect();
         for known in known.chunks(MAX_KNOWN) {
+            let known: Vec<_> = known.iter().map(|(flags, id)| (*flags, id.text())).collect();
             let known = known.iter().map(|(flags, id)| (*flags, &**id));
             let Some(bytes) = self.seal(|inside| write_members(known, inside), io) else { return };
             for addr in &to {
@@ -181,13 +181,13 @@ impl Calls {
     pub(super) fn on_members(
         &mut self,
         now: Now,
-        (by, from): (&Rc<str>, SocketAddr),
+        (by, from): (&NodeId, SocketAddr),
         known: &[[u8; KNOWN]],
     ) -> Option<()> {
         self.stream_at(now, by, from)?;
         let call = self.call.as_mut()?;
         for (id, stream) in call.streams.iter_mut().filter(|(_, stream)| !stream.is_level2) {
-            let id = cut::<ID>(id);
+            let id = cut::<ID>(&id.text());
             let flags = known.iter().find_map(|known| known.split_first().filter(|(_, it)| **it == id));
             if let Some((flags, _)) = flags {
                 stream.star.known.insert(by.clone(), (*flags, now.mono));
@@ -197,7 +197,7 @@ impl Calls {
     }
 
     /// Passes a datagram of level 1, which came from its author, on to the members that can't hear it.
-    pub(super) fn pass_on(&mut self, now: Now, id: &Rc<str>, bytes: &[u8], io: &mut dyn Io) {
+    pub(super) fn pass_on(&mut self, now: Now, id: &NodeId, bytes: &[u8], io: &mut dyn Io) {
         let Some(call) = &self.call else { return };
         let Some(author) = call.streams.get(id).filter(|stream| stream.star.served) else { return };
         let others = call.streams.iter().filter(|(other, _)| *other != id);
@@ -228,14 +228,14 @@ impl Calls {
             chunk.iter_mut().zip(call.star.own.drain(..CHUNK)).for_each(|(to, sample)| *to = sample);
         }
         let clients = call.streams.iter().filter(|(_, stream)| stream.star.served);
-        let clients: Vec<Rc<str>> = clients.map(|(id, _)| id.clone()).collect();
+        let clients: Vec<NodeId> = clients.map(|(id, _)| id.clone()).collect();
         for id in &clients {
             self.mix_for(now, id, own.as_ref(), &voices, io);
         }
     }
 
     /// Mixes for one client: our own voice, and those that don't reach it.
-    fn mix_for(&mut self, now: Now, id: &Rc<str>, own: Option<&Chunk>, voices: &[(Rc<str>, Chunk)], io: &mut dyn Io) {
+    fn mix_for(&mut self, now: Now, id: &NodeId, own: Option<&Chunk>, voices: &[(NodeId, Chunk)], io: &mut dyn Io) {
         let addr = self.original_addr(now, id, io);
         let last = self.sequence.unwrap_or_else(|| self.next_sequence(now));
         let Some(call) = &mut self.call else { return };
@@ -265,7 +265,7 @@ impl Calls {
 
 impl Call {
     /// Whether the voice of one member does not reach a client of ours by itself.
-    fn lacks(&self, now: Instant, client: &Rc<str>, voice: &Rc<str>) -> bool {
+    fn lacks(&self, now: Instant, client: &NodeId, voice: &NodeId) -> bool {
         let (Some(to), Some(from)) = (self.streams.get(client), self.streams.get(voice)) else { return false };
         voice != client
             && match from.is_level2 {
@@ -278,7 +278,7 @@ impl Call {
 
     /// Whether a member's voice comes in the mix of a host that we are with, too. `hosts`: members of level 1 that may be
     /// one, and whether they are by their own link.
-    fn is_in_mix(&self, now: Instant, id: &Rc<str>, hosts: &[(Rc<str>, bool)]) -> bool {
+    fn is_in_mix(&self, now: Instant, id: &NodeId, hosts: &[(NodeId, bool)]) -> bool {
         let Some(stream) = self.streams.get(id) else { return false };
         hosts.iter().filter(|(host, _)| host != id).any(|(host, shown)| {
             let Some(known) = self.streams.get(host) else { return false };
@@ -302,8 +302,8 @@ impl Stream {
 }
 
 /// Whether a neighbour's link shows that it is the host of a star.
-fn is_host(id: &str, io: &dyn Io) -> bool {
-    io.neighbour(id).is_some_and(|link| link.is_host)
+fn is_host(id: &NodeId, io: &dyn Io) -> bool {
+    io.neighbour(id.into()).is_some_and(|link| link.is_host)
 }
 
 /// Where a member that has dialled us would listen: at the port of its id, which is its address with the original, on the

@@ -37,12 +37,12 @@ impl Member {
         let mut bytes = [0; 32];
         bytes[..4].copy_from_slice(&secret.to_be_bytes());
         let (identity, key) = (Identity::new(&bytes), bytes.map(|byte| byte ^ 0x5A));
-        Self { sealer: Sealer::new(identity.id(), room, &key), identity, key, room: room.into(), addr, n: 0 }
+        Self { sealer: Sealer::new(identity.id_text(), room, &key), identity, key, room: room.into(), addr, n: 0 }
     }
 
     /// Its node id.
     pub fn id(&self) -> &str {
-        self.identity.id()
+        self.identity.id_text()
     }
 
     /// Its session.
@@ -59,7 +59,7 @@ impl Member {
     /// Begins another session.
     pub fn begin_anew(&mut self, key: u8) {
         self.key = [key; KEY];
-        self.sealer = Sealer::new(self.identity.id(), &self.room, &self.key);
+        self.sealer = Sealer::new(self.identity.id_text(), &self.room, &self.key);
     }
 
     /// A signal, signed.
@@ -163,7 +163,7 @@ impl Calls {
     #[cfg(test)]
     pub fn reread_codec(&mut self, id: &str) -> bool {
         let opus = self.roster.get(id).expect("a member").opus;
-        let stream = self.call.as_mut().and_then(|call| call.streams.get_mut(id));
+        let stream = self.call.as_mut().and_then(|call| call.streams.get_mut(&crate::base::NodeId::from(id)));
         stream.expect("a stream").opus = opus;
         opus
     }

@@ -12,14 +12,13 @@
 //! | not signed, in the name of a key | refused, `forged` |
 //! | not signed, in any other name | admitted, not verified: as level 1 is |
 
-use std::rc::Rc;
 use std::time::Instant;
 
 use super::bad::BadSignatures;
 use super::replay::{Replay, Window};
 use super::seen::{Known, Seen};
 use super::trace::{Trace, Traces};
-use crate::base::{Bucket, Chance, Counters, DropCause, Now, Rate, Roots};
+use crate::base::{Bucket, Chance, Counters, DropCause, NodeId, NodeIdRef, Now, Rate, Roots};
 use crate::wire::identity::belongs_to_a_key;
 use crate::wire::limits::{MAX_TTL, TTL_NEAR_END};
 use crate::wire::message::View;
@@ -29,7 +28,7 @@ use crate::wire::signed::{self, Bad, Claim, SeqNo, Signed};
 #[derive(Debug)]
 pub struct Gossip {
     /// This node's id.
-    id: Rc<str>,
+    id: NodeId,
     seen: Seen,
     replay: Replay,
     bad: BadSignatures,
@@ -50,10 +49,12 @@ pub struct Copy<'m> {
     pub view: &'m View<'m>,
     /// The message's id.
     pub id: &'m str,
-    /// Its author.
+    /// Its author, as text and as an id.
     pub from: &'m str,
+    /// See `from`.
+    pub author: NodeIdRef<'m>,
     /// The neighbour that brought it.
-    pub via: &'m Rc<str>,
+    pub via: &'m NodeId,
     /// Forwards that this copy has left, and those that it started with.
     pub left: u8,
     /// See `left`.
@@ -129,7 +130,7 @@ pub enum Admission {
 
 impl Gossip {
     /// Nothing has been seen; `replay` has the sequence numbers that earlier runs have seen.
-    pub fn new(id: Rc<str>, rate: Option<Rate>, replay: Replay, roots: &Roots) -> Self {
+    pub fn new(id: NodeId, rate: Option<Rate>, replay: Replay, roots: &Roots) -> Self {
         let mut chance = roots.chance("gossip");
         Self {
             id,
@@ -163,14 +164,17 @@ impl Gossip {
             Err((cause, blame)) => return Admission::Refused { cause, blame },
         };
         let refused = |cause| Admission::Refused { cause, blame: None };
-        if signed.as_ref().is_some_and(|signed| !self.is_new_seq_no(copy.from, signed)) {
+        // It belongs to a key, so it takes no allocation.
+        let verified = signed.as_ref().map(|signed| (NodeId::from(copy.author), signed.seq));
+        if verified.as_ref().is_some_and(|(author, seq)| !self.is_new_seq_no(author, *seq)) {
             return refused(DropCause::Replayed);
         }
-        if *copy.from != **copy.via && !self.may_pass(now, copy.from, signed.is_some(), bringer) {
+        let is_direct = copy.author == copy.via.into();
+        if !is_direct && !self.may_pass(now, verified.as_ref().map(|(author, _)| author), bringer) {
             return refused(DropCause::Rate);
         }
-        if let Some(signed) = &signed {
-            self.replay.take(copy.from, signed.seq);
+        if let Some((author, seq)) = &verified {
+            self.replay.take(author, *seq);
         }
         let way = Way::new(copy, 0, signed.as_ref());
         match self.seen.insert(copy.id, author, way.left) {
@@ -209,7 +213,7 @@ impl Gossip {
         bringer: &impl Bringer,
     ) -> Result<Option<Signed>, (DropCause, Option<Bad>)> {
         if !signed::claims(copy.view) {
-            return if belongs_to_a_key(copy.from) { Err((DropCause::Forged, None)) } else { Ok(None) };
+            return if belongs_to_a_key(copy.author) { Err((DropCause::Forged, None)) } else { Ok(None) };
         }
         if bringer.is_signature_budget_spent() {
             return Err((DropCause::Rate, None));
@@ -257,14 +261,17 @@ impl Gossip {
 
     /// Whether a signed message's sequence number has not been taken. Only this node signs with its key, so a message of its own
     /// that it no longer remembers is a recording as well.
-    fn is_new_seq_no(&self, from: &str, signed: &Signed) -> bool {
-        *from != *self.id && self.replay.is_new(from, signed.seq)
+    fn is_new_seq_no(&self, author: &NodeId, seq: SeqNo) -> bool {
+        *author != self.id && self.replay.is_new(author, seq)
     }
 
-    /// Whether a message that a neighbour passes on may go further.
-    fn may_pass(&mut self, now: Now, from: &str, signed: bool, bringer: &mut impl Bringer) -> bool {
+    /// Whether a message that a neighbour passes on may go further. `author`: its own, if it is signed.
+    fn may_pass(&mut self, now: Now, author: Option<&NodeId>, bringer: &mut impl Bringer) -> bool {
         let Some(rate) = self.rate.map(Rate::doubled) else { return true };
-        if signed { self.replay.is_within(from, now.mono, rate) } else { bringer.may_pass_unsigned() }
+        match author {
+            Some(author) => self.replay.is_within(author, now.mono, rate),
+            None => bringer.may_pass_unsigned(),
+        }
     }
 
     /// Begins the record of a new message.
@@ -281,13 +288,12 @@ impl Gossip {
 
     /// Takes an id for a message of our own. `Err`: we have said that before.
     pub fn take_own(&mut self, id: &str) -> Result<u64, Known> {
-        self.seen.insert(id, Some(&self.id), MAX_TTL)
+        self.seen.insert(id, Some(&self.id.text()), MAX_TTL)
     }
 
     /// Begins the record of a message of our own. It has no copies yet: any that comes is an echo.
     pub fn begin_own_trace(&mut self, now: Now, number: u64, stamp: u64) {
-        let id = self.id.clone();
-        self.traces.begin(number, &id, 0, now.mono, stamp).copies = 0;
+        self.traces.begin(number, &self.id.text(), 0, now.mono, stamp).copies = 0;
     }
 
     /// Notes a message of our own, for its rate.
@@ -338,7 +344,7 @@ impl Gossip {
 
     /// The record of a message of our own.
     pub fn own_trace_mut(&mut self, id: &str) -> Option<&mut Trace> {
-        let known = self.seen.get(id, Some(&self.id))?;
+        let known = self.seen.get(id, Some(&self.id.text()))?;
         self.traces.get_mut(known.number)
     }
 
@@ -348,19 +354,19 @@ impl Gossip {
         let signed_by = |author: &str| self.seen.get(id, Some(author)).map(|known| known.number);
         let number = match author {
             Some(author) => signed_by(author).or_else(|| self.seen.get(id, None).map(|known| known.number)),
-            None => signed_by(&self.id).or_else(|| self.seen.find_id(id)),
+            None => signed_by(&self.id.text()).or_else(|| self.seen.find_id(id)),
         };
         let trace = self.traces.get_mut(number?)?;
         author.is_none_or(|author| *trace.from == *author).then_some(&*trace)
     }
 
     /// The row of an author, as it is to be kept: which of its numbers have been seen.
-    pub fn author_row(&self, author: &str) -> Option<Vec<u8>> {
+    pub fn author_row(&self, author: &NodeId) -> Option<Vec<u8>> {
         self.replay.window(author).map(Window::to_bytes)
     }
 
     /// An author that has been forgotten, whose row is to be removed.
-    pub fn forget_author(&mut self) -> Option<Rc<str>> {
+    pub fn forget_author(&mut self) -> Option<NodeId> {
         self.replay.forget_one()
     }
 

@@ -16,19 +16,18 @@
 //!   forgotten for a new one: a recording of its messages could then be shown a second time, once their ids are forgotten, too.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::time::Instant;
 
-use crate::base::{Bucket, Rate};
+use crate::base::{Bucket, NodeId, Rate};
 use crate::wire::limits::{MAX_ALL_INTERVALS, MAX_AUTHORS, MAX_EPOCHS, MAX_INTERVALS};
 use crate::wire::signed::SeqNo;
 
 /// The sequence numbers that have been seen, of all authors.
 #[derive(Debug, Default)]
 pub struct Replay {
-    authors: BTreeMap<Rc<str>, Author>,
+    authors: BTreeMap<NodeId, Author>,
     /// The authors by when they were heard last.
-    by_use: BTreeMap<u64, Rc<str>>,
+    by_use: BTreeMap<u64, NodeId>,
     uses: u64,
     intervals: usize,
 }
@@ -43,41 +42,40 @@ struct Author {
 
 impl Replay {
     /// Takes a message's sequence number. False if it has been taken before, or is so old that it can't be told.
-    pub fn take(&mut self, author: &str, seq: SeqNo) -> bool {
-        let Some((name, known)) = self.authors.get_key_value(author).map(|(name, it)| (name.clone(), it.used)) else {
+    pub fn take(&mut self, author: &NodeId, seq: SeqNo) -> bool {
+        let Some(it) = self.authors.get_mut(author) else {
             let mut window = Window::default();
             window.take(seq);
-            self.add(author.into(), window);
+            self.add(author.clone(), window);
             return true;
         };
-        let Some(it) = self.authors.get_mut(author) else { return false };
         let before = it.window.len();
         let taken = it.window.take(seq);
         self.intervals = self.intervals - before + it.window.len();
         if taken {
             self.uses += 1;
+            let name = self.by_use.remove(&it.used).unwrap_or_else(|| author.clone());
             it.used = self.uses;
-            self.by_use.remove(&known);
             self.by_use.insert(self.uses, name);
         }
         taken
     }
 
     /// Whether a message's sequence number is new.
-    pub fn is_new(&self, author: &str, seq: SeqNo) -> bool {
+    pub fn is_new(&self, author: &NodeId, seq: SeqNo) -> bool {
         self.authors.get(author).is_none_or(|it| it.window.is_new(seq))
     }
 
     /// Takes a message of an author off its rate. False: it has said too much.
-    pub fn is_within(&mut self, author: &str, now: Instant, rate: Rate) -> bool {
+    pub fn is_within(&mut self, author: &NodeId, now: Instant, rate: Rate) -> bool {
         if !self.authors.contains_key(author) {
-            self.add(author.into(), Window::default());
+            self.add(author.clone(), Window::default());
         }
         self.authors.get_mut(author).is_some_and(|it| it.said.take(now, rate))
     }
 
     /// An author's window, of an earlier run.
-    pub fn add(&mut self, author: Rc<str>, window: Window) {
+    pub fn add(&mut self, author: NodeId, window: Window) {
         self.uses += 1;
         self.intervals += window.len();
         self.by_use.insert(self.uses, author.clone());
@@ -88,12 +86,12 @@ impl Replay {
     }
 
     /// The sequence numbers of an author that have been seen.
-    pub fn window(&self, author: &str) -> Option<&Window> {
+    pub fn window(&self, author: &NodeId) -> Option<&Window> {
         self.authors.get(author).map(|it| &it.window)
     }
 
     /// Forgets an author if there are too many, and gives its id. To be called until there is none.
-    pub fn forget_one(&mut self) -> Option<Rc<str>> {
+    pub fn forget_one(&mut self) -> Option<NodeId> {
         if self.authors.len() <= MAX_AUTHORS && self.intervals <= MAX_ALL_INTERVALS {
             return None;
         }
@@ -105,9 +103,8 @@ impl Replay {
 
     /// Bytes on the heap, about: how full the nodes of a B-tree are is not to be seen; two thirds is usual.
     pub fn bytes_held(&self) -> usize {
-        const RC_COUNTS: usize = 2 * size_of::<usize>();
-        let in_maps = (size_of::<(Rc<str>, Author)>() + size_of::<(u64, Rc<str>)>()) * 3 / 2;
-        let authors = self.authors.iter().map(|(name, it)| name.len() + RC_COUNTS + it.window.bytes_held() + in_maps);
+        let in_maps = (size_of::<(NodeId, Author)>() + size_of::<(u64, NodeId)>()) * 3 / 2;
+        let authors = self.authors.iter().map(|(name, it)| name.bytes_held() + it.window.bytes_held() + in_maps);
         authors.sum()
     }
 
@@ -341,7 +338,7 @@ mod tests {
     fn an_author_costs_what_it_needs() {
         let mut replay = Replay::default();
         assert_eq!(replay.bytes_held(), 0, "nobody costs nothing");
-        let id = |n: u32| format!("9b2f4c1e-8d53-4a6b-9c07-{n:012}");
+        let id = |n: u32| NodeId::from(&*format!("9b2f4c1e-8d53-8a6b-9c07-{n:012}"));
         (0..1000).for_each(|n| (1..9).for_each(|it| assert!(replay.take(&id(n), seq(1, it)))));
         assert!(replay.bytes_held() < 1000 * 280, "{} bytes each", replay.bytes_held() / 1000);
         // Intervals for one: a list grows by a quarter.
@@ -353,11 +350,12 @@ mod tests {
     #[test]
     fn what_comes_late_is_taken_once() {
         let mut replay = Replay::default();
-        assert!(replay.take("a", seq(1, 5)) && replay.take("a", seq(1, 3)) && replay.take("a", seq(1, 4)));
-        assert!(!replay.take("a", seq(1, 4)) && !replay.take("a", seq(1, 5)));
-        assert!(replay.take("b", seq(1, 4)), "each author counts for itself");
-        assert!(replay.take("a", seq(2, 4)), "and each epoch");
-        assert!(replay.take("a", seq(1, 1)));
+        let (a, b) = (NodeId::from("a"), NodeId::from("b"));
+        assert!(replay.take(&a, seq(1, 5)) && replay.take(&a, seq(1, 3)) && replay.take(&a, seq(1, 4)));
+        assert!(!replay.take(&a, seq(1, 4)) && !replay.take(&a, seq(1, 5)));
+        assert!(replay.take(&b, seq(1, 4)), "each author counts for itself");
+        assert!(replay.take(&a, seq(2, 4)), "and each epoch");
+        assert!(replay.take(&a, seq(1, 1)));
         assert_eq!(replay.held(), (2, 4));
     }
 
@@ -375,16 +373,19 @@ mod tests {
     fn authors_and_intervals_are_bounded_and_who_was_heard_last_stays() {
         let mut replay = Replay::default();
         let mut forgotten = 0;
+        let id = |n: u64| NodeId::from(&*n.to_string());
         for n in 0..MAX_AUTHORS as u64 + 100 {
-            replay.take(&format!("{n}"), seq(1, 1));
-            replay.take("0", seq(1, n + 2));
+            replay.take(&id(n), seq(1, 1));
+            replay.take(&id(0), seq(1, n + 2));
             forgotten += std::iter::from_fn(|| replay.forget_one()).count();
         }
         assert_eq!((replay.held().0, forgotten), (MAX_AUTHORS, 100));
-        assert!(replay.window("0").is_some() && replay.window("1").is_none() && replay.window("101").is_some());
+        assert!(
+            replay.window(&id(0)).is_some() && replay.window(&id(1)).is_none() && replay.window(&id(101)).is_some()
+        );
         for n in 0..MAX_AUTHORS as u64 {
             for at in 0..MAX_INTERVALS as u64 + 3 {
-                replay.take(&format!("{n}"), seq(2, at * 2));
+                replay.take(&id(n), seq(2, at * 2));
             }
             while replay.forget_one().is_some() {}
             assert!(replay.held().1 <= MAX_ALL_INTERVALS && replay.by_use.len() == replay.authors.len());

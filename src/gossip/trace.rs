@@ -2,10 +2,9 @@
 //! reuses its memory.
 
 use std::collections::VecDeque;
-use std::rc::Rc;
 use std::time::Instant;
 
-use crate::base::DropCause;
+use crate::base::{DropCause, NodeId};
 use crate::wire::limits::MAX_TRACES;
 
 /// A message's way.
@@ -14,7 +13,7 @@ pub struct Trace {
     /// The node id of its author.
     pub from: String,
     /// The neighbour its first copy came from; none for one's own.
-    pub via: Option<Rc<str>>,
+    pub via: Option<NodeId>,
     /// Links its first copy crossed.
     pub hops: u32,
     /// Copies that came.
@@ -24,7 +23,7 @@ pub struct Trace {
     /// The same in milliseconds since 1970.
     pub received_at: u64,
     /// The neighbours that it was handed to, when, and whether each confirmed it.
-    pub links: Vec<(Rc<str>, Instant, bool)>,
+    pub links: Vec<(NodeId, Instant, bool)>,
     /// Why it was not shown, or went no further.
     pub dropped: Option<DropCause>,
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
+use crate::base::NodeId;
 use crate::wire::limits::{MAX_HISTORY_PER_ROOM, MAX_ROOMS};
 use crate::wire::signed::SeqNo;
 
@@ -17,7 +18,7 @@ pub struct Kept {
     /// Links that it crossed.
     pub hops: u32,
     /// The neighbour it came from; none for one's own.
-    pub via: Option<Rc<str>>,
+    pub via: Option<NodeId>,
     /// Whether its author's signature was found to be right.
     pub verified: bool,
     /// The frame, without its length.

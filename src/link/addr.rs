@@ -1,21 +1,22 @@
 //! Addresses to dial, as people write them: "HOST:PORT", and "ID@HOST:PORT" for one node alone.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::rc::Rc;
 
 use uuid::Uuid;
+
+use crate::base::NodeId;
 
 /// Reads "HOST:PORT" or "ID@HOST:PORT" into one form. With an id, only the node that has it is accepted there.
 ///
 /// # Errors
 /// The fault, as a sentence for people.
-pub fn read_target(text: &str) -> Result<(Option<Rc<str>>, String), String> {
+pub fn read_target(text: &str) -> Result<(Option<NodeId>, String), String> {
     let Some((id, addr)) = text.trim().split_once('@') else { return Ok((None, read_addr(text)?)) };
     let id = Uuid::try_parse(id).ok().filter(|id| id.get_version_num() == 8);
     let Some(id) = id else {
         return Err("what stands before the @ is no node's id: `ready` and `peer_up` show them".to_owned());
     };
-    Ok((Some(id.hyphenated().to_string().into()), read_addr(addr)?))
+    Ok((Some(NodeId::from(&*id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))), read_addr(addr)?))
 }
 
 /// Reads "HOST:PORT" (IPv6 in brackets) into one form.

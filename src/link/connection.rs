@@ -1,7 +1,6 @@
 //! One link: a TCP connection, from its first byte to its last.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::crypt::Crypt;
@@ -9,7 +8,7 @@ use super::peer::Peer;
 use super::queue::Queue;
 use super::rates::LinkRates;
 use super::timers::Armed;
-use crate::base::{Direction, Now};
+use crate::base::{Direction, NodeId, Now};
 use crate::wire::frame::{Allowance, Decoder};
 use crate::wire::limits::{DEAD_AFTER, FIRST_FRAME_TIME, FRAME_TIME, SETTLE_TIME};
 
@@ -115,7 +114,7 @@ impl Link {
     }
 
     /// The peer's id, once it has said hello.
-    pub fn peer_id(&self) -> Option<Rc<str>> {
+    pub fn peer_id(&self) -> Option<NodeId> {
         self.peer.as_ref().map(|peer| peer.id.clone())
     }
 
@@ -184,7 +183,7 @@ impl Link {
         matches!(self.stage, Stage::Leaving { .. })
     }
 
-    pub(super) fn is_second_of(&self, peer: &str) -> bool {
-        self.stage == Stage::Waiting && self.peer.as_ref().is_some_and(|it| *it.id == *peer)
+    pub(super) fn is_second_of(&self, peer: &NodeId) -> bool {
+        self.stage == Stage::Waiting && self.peer.as_ref().is_some_and(|it| it.id == *peer)
     }
 }

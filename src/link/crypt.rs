@@ -1,7 +1,6 @@
 //! The layer between a link's bytes and its frames: nothing at level 1, a handshake and then records at level 2.
 
-use std::rc::Rc;
-
+use crate::base::NodeId;
 use crate::wire::noise::{Handshake, Session};
 
 /// The layer between a link's bytes and its frames.
@@ -20,7 +19,7 @@ pub enum Crypt {
         /// Seals and opens them.
         session: Box<Session>,
         /// The id that the peer has proved.
-        id: Rc<str>,
+        id: NodeId,
     },
     /// It is a stranger's, in a private network: what comes is thrown away, and nothing is said, until its time is over.
     Mute,
@@ -28,7 +27,7 @@ pub enum Crypt {
 
 impl Crypt {
     /// The id that the peer has proved.
-    pub const fn authenticated_id(&self) -> Option<&Rc<str>> {
+    pub const fn authenticated_id(&self) -> Option<&NodeId> {
         match self {
             Self::Sealed { id, .. } => Some(id),
             _ => None,

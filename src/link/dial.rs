@@ -4,11 +4,10 @@
 //! random over half to one and a half of that. A link that has lasted sets it back.
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::timers::{Armed, Timers};
-use crate::base::{Chance, DialId, LinkCode, LinkId, Now};
+use crate::base::{Chance, DialId, LinkCode, LinkId, NodeId, Now};
 use crate::outbox::{Outbox, Output};
 use crate::wire::limits::{DIAL_TIME, MAX_TARGETS, REDIAL_FIRST, REDIAL_MAX, REDIAL_RESET};
 
@@ -33,7 +32,7 @@ struct Target {
     /// Whether it is dialled again after a failure: it is from the start, or has been linked.
     keep: bool,
     /// The id of the node that must be there.
-    pin: Option<Rc<str>>,
+    pin: Option<NodeId>,
     /// This try is at level 1, since the peer has closed the one at level 2 as one of level 1 does.
     is_level1: bool,
     armed: Armed,
@@ -62,7 +61,7 @@ pub enum NotAdded {
     /// There are as many as there may be.
     TooMany,
     /// It is dialled for another node, which is this.
-    OtherNode(Rc<str>),
+    OtherNode(NodeId),
 }
 
 impl Target {
@@ -114,7 +113,7 @@ impl Dialler {
         self.targets.iter().filter(move |(_, it)| it.state == State::Linked(link)).map(|(addr, _)| addr)
     }
 
-    pub(super) fn pin(&self, addr: &str) -> Option<&Rc<str>> {
+    pub(super) fn pin(&self, addr: &str) -> Option<&NodeId> {
         self.targets.get(addr)?.pin.as_ref()
     }
 
@@ -133,7 +132,7 @@ impl Dialler {
     }
 
     /// Makes sure that an address is a target: of the command line (`keep`), or for a command.
-    pub(super) fn add(&mut self, now: Now, addr: &str, pin: Option<Rc<str>>, keep: bool) -> Result<(), NotAdded> {
+    pub(super) fn add(&mut self, now: Now, addr: &str, pin: Option<NodeId>, keep: bool) -> Result<(), NotAdded> {
         if !keep && self.targets.len() >= MAX_TARGETS && !self.targets.contains_key(addr) {
             return Err(NotAdded::TooMany);
         }

@@ -6,21 +6,19 @@
 //! A handshake costs some tenths of a millisecond, which a worker spends on another thread: however many strangers come, the
 //! messages of neighbours do not wait for them.
 
-use std::rc::Rc;
-
 use super::Links;
 use super::crypt::Crypt;
-use crate::base::{Direction, LinkCode, LinkId, LogLevel, Now};
+use crate::base::{Direction, LinkCode, LinkId, LogLevel, NodeId, Now};
 use crate::outbox::{Outbox, Output};
 use crate::wire::noise::{Failure, Handshake, MAGIC, Proven, Step, Stepped};
 
 impl Links {
     /// Begins the handshake on a link that was dialled.
-    pub(super) fn open_level2(&mut self, now: Now, id: LinkId, expected: Option<Rc<str>>, out: &mut Outbox) {
+    pub(super) fn open_level2(&mut self, now: Now, id: LinkId, expected: Option<NodeId>, out: &mut Outbox) {
         let seed = self.secrets.bytes();
         let mut begun = Err(Failure::Failed);
-        let bytes =
-            out.write(|buffer| begun = Handshake::dial(&self.noise, seed, expected.as_deref().map(Into::into), buffer));
+        let expected = expected.map(|id| (*id.text()).into());
+        let bytes = out.write(|buffer| begun = Handshake::dial(&self.noise, seed, expected, buffer));
         match (begun, self.table.get_mut(id)) {
             (Ok(handshake), Some(link)) => {
                 link.crypt = Crypt::Handshake(Box::new(handshake));
@@ -81,7 +79,7 @@ impl Links {
         match outcome {
             Ok(None) => link.crypt = Crypt::Handshake(handshake),
             Ok(Some(Proven { id: peer, session })) => {
-                link.crypt = Crypt::Sealed { session: Box::new(session), id: peer.into() };
+                link.crypt = Crypt::Sealed { session: Box::new(session), id: peer.as_str().into() };
                 if link.direction == Direction::Out {
                     self.say_hello(now, id, out);
                 }

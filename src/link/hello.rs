@@ -25,7 +25,8 @@ impl Links {
             listen: settings.listen.as_deref(),
             caps: outgoing::CAPABILITIES,
         });
-        let hello = Message::Hello { id: &hello_id, from: &settings.id, username: &settings.username, p2p_chat: extra };
+        let hello =
+            Message::Hello { id: &hello_id, from: &settings.id.text(), username: &settings.username, p2p_chat: extra };
         let bytes = out.write(|buffer| outgoing::frame(&hello, buffer));
         self.queue(now, id, &bytes, out);
         if let Some(link) = self.table.get_mut(id) {
@@ -65,7 +66,7 @@ impl Links {
         if peer.id == self.settings.id {
             return self.on_own_id(now, id, incoming, hello_id.as_deref(), out);
         }
-        if self.blocks.has_peer(&peer.id) {
+        if self.blocks.has_peer(&peer.id.text()) {
             let reason = format!("{} is blocked", peer.id);
             return self.close(now, id, LinkCode::Blocked, &reason, out);
         }
@@ -140,7 +141,7 @@ fn read_hello(frame: &[u8], level2: bool) -> Result<(Peer, Option<String>), &'st
         Err(Refusal::Malformed) => Err("a field is missing, or is not a string"),
         Err(Refusal::OverLimit) => Err("a field is empty, or over 64 bytes"),
     };
-    let id = name(view.from)?.into();
+    let id = name(view.from)?.as_str().into();
     let username = name(view.username)?;
     let caps = view.ours.json().filter(|_| level2).and_then(capabilities).unwrap_or_default();
     let has = |cap: &str| caps.iter().any(|it| it == cap);
@@ -178,7 +179,7 @@ mod tests {
         let hello =
             br#"{"type":"hello","id":"h","from":"a","username":"A","p2p_chat":{"version":1,"caps":["ping",7,"x"]}}"#;
         let (peer, id) = read_hello(hello, true).expect("a hello");
-        assert_eq!((&*peer.id, &*peer.username, id.as_deref()), ("a", "A", Some("h")));
+        assert_eq!((&*peer.id.text(), &*peer.username, id.as_deref()), ("a", "A", Some("h")));
         assert!(peer.is_level2() && peer.pings && !peer.confirms && !peer.nicks);
         let (peer, _) = read_hello(hello, false).expect("a hello");
         assert!(!peer.is_level2() && !peer.pings, "level 1 is believed nothing more");

@@ -19,11 +19,12 @@
 //! - [`abuse`]: strikes and bans; [`blocks`]: blocks by command; [`rates`]: how much a link may bring
 
 use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::base::{Chance, Counters, DialId, Direction, DropCause, LinkCode, LinkId, LogLevel, Now, Rate, Roots};
+use crate::base::{
+    Chance, Counters, DialId, Direction, DropCause, LinkCode, LinkId, LogLevel, NodeId, NodeIdRef, Now, Rate, Roots,
+};
 use crate::outbox::{Bytes, Outbox, Output};
 use crate::wire::frame::{Decoder, TooLarge};
 use crate::wire::identity::Identity;
@@ -63,7 +64,7 @@ use table::Table;
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// This node's id.
-    pub id: Rc<str>,
+    pub id: NodeId,
     /// Its user name.
     pub username: String,
     /// The TCP address really bound.
@@ -183,7 +184,7 @@ impl Links {
     }
 
     /// The link of the neighbour with that id.
-    pub fn of_neighbour(&self, id: &str) -> Option<&Link> {
+    pub fn of_neighbour<'a>(&self, id: impl Into<NodeIdRef<'a>>) -> Option<&Link> {
         self.table.get(self.neighbours.get(id)?)
     }
 
@@ -272,7 +273,7 @@ impl Links {
     }
 
     /// The id of the neighbour at an address, dialled or not.
-    pub fn peer_at(&self, addr: &str) -> Option<Rc<str>> {
+    pub fn peer_at(&self, addr: &str) -> Option<NodeId> {
         let link = match self.dialler.state(addr) {
             Some(dial::State::Linked(link)) => self.table.get(link),
             _ => self.table.iter().map(|(_, it)| it).find(|it| it.stage == Stage::Up && it.addr.to_string() == addr),
@@ -373,7 +374,7 @@ impl Links {
     // ------------------------------------------------------------------------------------------------------------- dials
 
     /// Makes an address of the command line a target, and dials it.
-    pub fn dial_from_start(&mut self, now: Now, addr: &str, pin: Option<Rc<str>>, out: &mut Outbox) {
+    pub fn dial_from_start(&mut self, now: Now, addr: &str, pin: Option<NodeId>, out: &mut Outbox) {
         // There is no bound for those of the command line, and the first id named for one stays.
         let _ = self.dialler.add(now, addr, pin, true);
         self.dial(now, addr, out);
@@ -383,7 +384,7 @@ impl Links {
     ///
     /// # Errors
     /// There is no room for it, or it is dialled for another node.
-    pub fn connect(&mut self, now: Now, addr: &str, pin: Option<Rc<str>>, out: &mut Outbox) -> Result<(), NotAdded> {
+    pub fn connect(&mut self, now: Now, addr: &str, pin: Option<NodeId>, out: &mut Outbox) -> Result<(), NotAdded> {
         self.dialler.add(now, addr, pin, false)?;
         self.dial(now, addr, out);
         Ok(())
@@ -427,7 +428,7 @@ impl Links {
     }
 
     /// A target's node is linked.
-    fn target_linked(&mut self, addr: &str, link: LinkId, peer: &Rc<str>) {
+    fn target_linked(&mut self, addr: &str, link: LinkId, peer: &NodeId) {
         self.dialler.on_linked(addr, link);
         self.news.push(News::Reached { addr: addr.to_owned(), peer: peer.clone() });
     }
@@ -569,10 +570,10 @@ impl Links {
     pub fn queue_for_neighbours(
         &mut self,
         now: Now,
-        (but, only_level2): (Option<&Rc<str>>, bool),
+        (but, only_level2): (Option<&NodeId>, bool),
         bytes: &Bytes,
         out: &mut Outbox,
-        mut tell: impl FnMut(&Rc<str>, bool),
+        mut tell: impl FnMut(&NodeId, bool),
     ) {
         let (since, mut full) = (out.begin_fan(), Vec::new());
         for neighbour in self.neighbours.iter_mut() {
@@ -640,7 +641,7 @@ impl Links {
     pub fn block(&mut self, now: Now, blocked: &Blocked, for_ms: Option<u64>, out: &mut Outbox) -> (Row, usize) {
         let row = self.blocks.add(now, blocked, for_ms);
         let is = |link: &Link| match blocked {
-            Blocked::Peer(id) => link.peer.as_ref().is_some_and(|peer| blocks::one_form(&peer.id) == *id),
+            Blocked::Peer(id) => link.peer.as_ref().is_some_and(|peer| blocks::one_form(&peer.id.text()) == *id),
             Blocked::Addr(ip) => link.addr.ip().to_canonical() == *ip,
             Blocked::Author(_) => false,
         };

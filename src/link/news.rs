@@ -1,9 +1,8 @@
 //! News of links: what the link component has to tell the rest of the node.
 
-use std::rc::Rc;
 use std::time::Duration;
 
-use crate::base::{Direction, LinkCode, LinkId};
+use crate::base::{Direction, LinkCode, LinkId, NodeId};
 
 /// News, in the order in which they came about.
 #[derive(Debug)]
@@ -13,7 +12,7 @@ pub enum News {
         /// The link.
         link: LinkId,
         /// The neighbour's id.
-        peer: Rc<str>,
+        peer: NodeId,
         /// Its user name.
         username: String,
         /// Its address.
@@ -28,12 +27,12 @@ pub enum News {
         /// The address that was dialled.
         addr: String,
         /// The node's id.
-        peer: Rc<str>,
+        peer: NodeId,
     },
     /// A neighbour is gone.
     Down {
         /// Its id.
-        peer: Rc<str>,
+        peer: NodeId,
         /// Its user name.
         username: String,
         /// The reason, for programs.
@@ -57,7 +56,7 @@ pub enum News {
     /// A neighbour has another user name.
     Renamed {
         /// Its id.
-        peer: Rc<str>,
+        peer: NodeId,
         /// Its new name.
         username: String,
     },

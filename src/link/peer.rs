@@ -1,14 +1,12 @@
 //! The peer at a link's other end, and the list of neighbours.
 
-use std::rc::Rc;
-
-use crate::base::LinkId;
+use crate::base::{LinkId, NodeId, NodeIdRef};
 
 /// The peer at a link's other end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     /// Its node id.
-    pub id: Rc<str>,
+    pub id: NodeId,
     /// Its user name.
     pub username: String,
     /// The level of the wire that it speaks on this link.
@@ -34,7 +32,7 @@ impl Peer {
 #[derive(Debug, Clone)]
 pub struct Neighbour {
     /// Its node id.
-    pub id: Rc<str>,
+    pub id: NodeId,
     /// The link that is used with it.
     pub link: LinkId,
     /// Whether it speaks level 2.
@@ -59,8 +57,8 @@ impl Neighbours {
     }
 
     /// The link of the neighbour with that id.
-    pub fn get(&self, id: &str) -> Option<LinkId> {
-        let at = self.find(id).ok()?;
+    pub fn get<'a>(&self, id: impl Into<NodeIdRef<'a>>) -> Option<LinkId> {
+        let at = self.find(id.into()).ok()?;
         self.at(at).map(|it| it.link)
     }
 
@@ -82,20 +80,20 @@ impl Neighbours {
     /// Adds a neighbour, or gives one another link.
     pub(super) fn insert(&mut self, peer: &Peer, link: LinkId) {
         let neighbour = Neighbour { id: peer.id.clone(), link, is_level2: peer.is_level2(), place: 0 };
-        match self.find(&peer.id) {
+        match self.find((&peer.id).into()) {
             Ok(at) => self.0[at] = neighbour,
             Err(at) => self.0.insert(at, neighbour),
         }
     }
 
-    pub(super) fn remove(&mut self, id: &str) {
-        if let Ok(at) = self.find(id) {
+    pub(super) fn remove(&mut self, id: &NodeId) {
+        if let Ok(at) = self.find(id.into()) {
             self.0.remove(at);
         }
     }
 
-    fn find(&self, id: &str) -> Result<usize, usize> {
-        self.0.binary_search_by(|it| (*it.id).cmp(id))
+    fn find(&self, id: NodeIdRef<'_>) -> Result<usize, usize> {
+        self.0.binary_search_by(|it| NodeIdRef::from(&it.id).cmp(&id))
     }
 }
 
@@ -118,10 +116,13 @@ mod tests {
         for (id, link) in [("b", 1), ("c", 2), ("a", 3), ("b", 4)] {
             all.insert(&peer(id, 2), LinkId(link));
         }
-        assert_eq!(all.iter().map(|it| (&*it.id, it.link.0)).collect::<Vec<_>>(), [("a", 3), ("b", 4), ("c", 2)]);
+        assert_eq!(
+            all.iter().map(|it| (it.id.to_string(), it.link.0)).collect::<Vec<_>>(),
+            [("a".to_owned(), 3), ("b".to_owned(), 4), ("c".to_owned(), 2)]
+        );
         all.insert(&peer("b", 1), LinkId(5));
-        all.remove("c");
-        all.remove("x");
+        all.remove(&"c".into());
+        all.remove(&"x".into());
         assert_eq!((all.len(), all.get("b"), all.get("c")), (2, Some(LinkId(5)), None));
         assert!(!all.at(1).is_some_and(|it| it.is_level2));
     }

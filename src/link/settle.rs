@@ -19,7 +19,7 @@ impl Links {
     /// Takes in a second link to a neighbour: see the module.
     pub(super) fn settle(&mut self, now: Now, id: LinkId, first: LinkId, peer: Peer, incoming: bool, out: &mut Outbox) {
         let both_level2 = peer.is_level2() && self.peer(first).is_some_and(Peer::is_level2);
-        let decides = *self.settings.id < *peer.id;
+        let decides = self.settings.id < peer.id;
         if both_level2 && incoming {
             self.say_hello(now, id, out);
         }
@@ -48,7 +48,7 @@ impl Links {
         if std::mem::replace(&mut link.confirmed, true) || link.stage != Stage::Up {
             return;
         }
-        let Some(peer) = link.peer_id().filter(|peer| *self.settings.id < **peer) else { return };
+        let Some(peer) = link.peer_id().filter(|peer| self.settings.id < *peer) else { return };
         for second in self.table.ids(|link| link.is_second_of(&peer)) {
             self.leave(now, second, true, LinkCode::Duplicate, IN_USE, out);
         }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::*;
+use crate::base::NodeId;
 use crate::wire::frame::Item;
 use crate::wire::limits::{FIRST_FRAME_TIME, MAX_STRIKES, PING_EVERY, SETTLE_TIME};
 use crate::wire::noise::Stepped;
@@ -26,7 +27,7 @@ struct Pair {
     closed: Vec<(usize, LinkId)>,
 }
 
-fn settings(id: &Rc<str>) -> Settings {
+fn settings(id: &NodeId) -> Settings {
     Settings {
         id: id.clone(),
         username: format!("user {id}"),
@@ -299,7 +300,7 @@ fn a_node_that_dials_itself_learns_it() {
 #[test]
 fn a_blocked_peer_is_refused_and_linked_when_the_block_is_lifted() {
     let mut pair = Pair::new();
-    let b = Blocked::peer(pair.sides[1].links.settings.id.as_ref());
+    let b = Blocked::peer(&pair.sides[1].links.settings.id.text());
     let (now, a) = (pair.now, &mut pair.sides[0]);
     a.links.dial_from_start(now, ADDR[1], None, &mut a.out);
     pair.settle();
@@ -467,7 +468,7 @@ fn a_frame_for_all_neighbours_but_one_goes_out_once_with_the_list_of_them() {
     a.out.clear();
     let bytes = a.out.write(|buffer| buffer.extend_from_slice(b"\0\0\0\x02{}"));
     let fan = |a: &mut Side, but: Option<&str>| {
-        let (but, mut told) = (but.map(Rc::from), Vec::new());
+        let (but, mut told) = (but.map(NodeId::from), Vec::new());
         a.links.queue_for_neighbours(now, (but.as_ref(), false), &bytes, &mut a.out, |id, taken| {
             told.push((id.to_string(), taken));
         });

@@ -30,7 +30,7 @@ impl Node {
                 format!("`for_ms` is from 1 to {MAX_FOR_MS}; left out, it is for good"),
             );
         }
-        if matches!(&blocked, Blocked::Peer(id) | Blocked::Author(id) if **id == *self.id) {
+        if matches!(&blocked, Blocked::Peer(id) | Blocked::Author(id) if *id == self.id()) {
             return refuse(ErrorCode::BadValue, "that is this node itself");
         }
         if self.links.blocks().is_full(&blocked) {

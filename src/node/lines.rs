@@ -28,7 +28,7 @@ impl Node {
         let ready = Ready {
             protocol: PROTOCOL,
             version: env!("CARGO_PKG_VERSION"),
-            node: &self.id,
+            node: self.identity.id_text(),
             username: &self.username,
             room: self.rooms.active(),
             tcp: self.config.tcp.to_string(),

@@ -17,12 +17,11 @@
 //! - [`ending`]: the way out
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::api::event::ByeReason;
 use crate::api::{EventKind, Request};
-pub use crate::base::{ClientId, DialId, JobId, LinkId, LogLevel, Now, State, Table};
+pub use crate::base::{ClientId, DialId, JobId, LinkId, LogLevel, NodeId, Now, State, Table};
 use crate::base::{Counters, LinkCode, Rate, Roots, Stamps};
 use crate::call::{self, Calls};
 use crate::clients::{self, Clients};
@@ -253,8 +252,6 @@ pub enum Input<'a> {
 pub struct Node {
     config: Config,
     identity: Identity,
-    /// The identity's.
-    id: Rc<str>,
     numbers: Numbers,
     username: String,
     rooms: Rooms,
@@ -293,8 +290,7 @@ impl Node {
         let id = identity.id().clone();
         let mut node = Self {
             links: Links::new(settings_of(&config, id.clone()), &identity, config.network_key, &roots),
-            gossip: Gossip::new(id.clone(), Rate::new(config.rate), remembered(state.as_ref()), &roots),
-            id,
+            gossip: Gossip::new(id, Rate::new(config.rate), remembered(state.as_ref()), &roots),
             identity,
             numbers: Numbers::new(
                 state.as_ref().and_then(|state| state.get(Table::Own, stores::NUMBERS)),
@@ -333,7 +329,7 @@ impl Node {
 
     /// This node's id.
     pub fn id(&self) -> &str {
-        &self.id
+        self.identity.id_text()
     }
 
     /// Takes in what happened; what to do about it goes into `out`.
@@ -424,7 +420,7 @@ impl Node {
 }
 
 /// The settings of all links.
-fn settings_of(config: &Config, id: Rc<str>) -> crate::link::Settings {
+fn settings_of(config: &Config, id: NodeId) -> crate::link::Settings {
     crate::link::Settings {
         id,
         username: config.username.clone(),

@@ -1,26 +1,25 @@
 //! Neighbours that come and go, and members of voice: as events, at a rate. See [`crate::presence`].
 
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::{Node, Now, Outbox};
 use crate::api::event::{self, Event};
-use crate::base::{Direction, LinkCode, millis};
+use crate::base::{Direction, LinkCode, NodeId, millis};
 use crate::call;
 use crate::presence::{Presence, State, Step, Tell};
 
 /// Neighbours by their ids, and members of voice by room and id.
 #[derive(Debug)]
 pub(super) struct Presences {
-    neighbours: Presence<Rc<str>, Neighbour, LinkEnd>,
-    members: Presence<(Box<str>, Box<str>), Member, Member>,
+    neighbours: Presence<NodeId, Neighbour, LinkEnd>,
+    members: Presence<(Box<str>, NodeId), Member, Member>,
 }
 
 /// A neighbour, as clients are told of it.
 #[derive(Debug, Clone)]
 pub(super) struct Neighbour {
     /// Its id.
-    pub peer: Rc<str>,
+    pub peer: NodeId,
     /// Its user name.
     pub username: String,
     /// Its address.
@@ -35,7 +34,7 @@ pub(super) struct Neighbour {
 #[derive(Debug)]
 pub(super) struct LinkEnd {
     /// The neighbour's id.
-    pub peer: Rc<str>,
+    pub peer: NodeId,
     /// Its user name.
     pub username: String,
     /// The reason, for programs.
@@ -50,7 +49,7 @@ pub(super) struct LinkEnd {
 #[derive(Debug)]
 struct Member {
     room: Box<str>,
-    peer: Box<str>,
+    peer: NodeId,
     username: String,
     muted: bool,
 }
@@ -94,7 +93,7 @@ impl Node {
     }
 
     /// A neighbour has another user name.
-    pub(super) fn neighbour_renamed(&mut self, now: Now, id: &Rc<str>, username: String, out: &mut Outbox) {
+    pub(super) fn neighbour_renamed(&mut self, now: Now, id: &NodeId, username: String, out: &mut Outbox) {
         let Some(before) = self.presences.neighbours.get(id) else { return };
         let renamed = Neighbour { username, ..before.clone() };
         let tells = self.presences.neighbours.step(now.mono, id, Step::Changed(renamed));
@@ -155,16 +154,16 @@ impl Node {
         match &tell {
             Tell::Came(it) => {
                 let Neighbour { peer, username, addr, direction, level } = &**it;
-                let (direction, level, secure) = (*direction, *level, *level >= 2);
+                let (peer, direction, level, secure) = (&*peer.text(), *direction, *level, *level >= 2);
                 self.emit(&Event::PeerUp(event::PeerUp { peer, username, addr, direction, level, secure }), out);
             }
             Tell::Changed { now, before } => {
                 let previous = before.as_ref().map_or("", |before| &before.username);
-                let event = event::Renamed { peer: &now.peer, username: &now.username, previous };
+                let event = event::Renamed { peer: &now.peer.text(), username: &now.username, previous };
                 self.emit(&Event::Renamed(event), out);
             }
             Tell::Went(LinkEnd { peer, username, code, reason, retry_in }) => {
-                let (code, retry_in_ms) = (*code, retry_in.map(millis));
+                let (peer, code, retry_in_ms) = (&*peer.text(), *code, retry_in.map(millis));
                 self.emit(&Event::PeerDown(event::PeerDown { peer, username, code, reason, retry_in_ms }), out);
             }
         }
@@ -174,13 +173,16 @@ impl Node {
         match &tell {
             Tell::Came(it) => {
                 let Member { room, peer, username, muted } = &**it;
+                let peer = &*peer.text();
                 self.emit(&Event::VoiceJoined(event::VoiceJoined { room, peer, username, muted: *muted }), out);
             }
             Tell::Changed { now, .. } => {
                 let Member { room, peer, muted, .. } = &**now;
+                let peer = &*peer.text();
                 self.emit(&Event::VoiceMuted(event::VoiceMuted { room, peer, muted: *muted }), out);
             }
             Tell::Went(Member { room, peer, username, muted }) => {
+                let peer = &*peer.text();
                 self.emit(&Event::VoiceLeft(event::VoiceLeft { room, peer, username, muted: *muted }), out);
             }
         }

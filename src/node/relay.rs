@@ -1,7 +1,6 @@
 //! A message's way through the node: admitted, passed on, kept and shown.
 
 use std::borrow::Cow;
-use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
@@ -9,7 +8,7 @@ use super::{Bytes, LinkId, Node, Now, Outbox, Table};
 use crate::api::EventKind;
 use crate::api::event::{self, Dropped, Event, Forwarded};
 use crate::api::line::to_json;
-use crate::base::{DropCause, rfc3339};
+use crate::base::{DropCause, NodeId, NodeIdRef, rfc3339};
 use crate::call::{Signal, is_signal};
 use crate::gossip::batch::Parsed;
 use crate::gossip::{Admission, Bringer, Copy, Verdict, Way};
@@ -45,7 +44,7 @@ pub struct Handed {
     /// To how many neighbours.
     pub to: usize,
     /// Those whose queue was full.
-    pub missed: Vec<Rc<str>>,
+    pub missed: Vec<NodeId>,
 }
 
 impl Node {
@@ -71,7 +70,9 @@ impl Node {
         if *kind != "chat" && (ttl == Ttl::None || *kind == "hello") {
             // The host of a star-shaped version lists its clients and its settings; nobody else does. It is no authority for us,
             // but its voice is a mix: see `call`.
-            if matches!(&**kind, "peer_list" | "channel_config") && view.from.string().is_ok_and(|it| *it == *peer.id) {
+            if matches!(&**kind, "peer_list" | "channel_config")
+                && view.from.string().is_ok_and(|it| *it == *peer.id.text())
+            {
                 self.links.mark_host(id);
             }
             // What some versions of the original send without `ttl` claims an authority that nobody has here.
@@ -107,7 +108,8 @@ impl Node {
         if self.links.blocks().has_author(&header.from) {
             return self.drop_message(header, &via, DropCause::Blocked, out);
         }
-        let direct = *header.from == *via;
+        let author = NodeIdRef::from(&*header.from);
+        let direct = author == (&via).into();
         if direct {
             self.links.on_said(now, link);
         }
@@ -122,12 +124,12 @@ impl Node {
         }
         let is_signal = is_signal(&header.kind);
         let (id, from, wants_author) = (&*header.id, &*header.from, direct && is_signal);
-        let copy = Copy { view, id, from, via: &via, left, ttl0, wants_author };
+        let copy = Copy { view, id, from, author, via: &via, left, ttl0, wants_author };
         let mut bringer = LinkBringer { links: &mut self.links, now, link };
         match self.gossip.admit(now, &copy, verdict, &mut bringer) {
             Admission::New(way) => {
                 if way.is_verified() {
-                    self.keep_author(&header.from, out);
+                    self.keep_author(author, out);
                 }
                 let received_at = self.stamps.next(now);
                 self.gossip.begin_trace(now, &copy, way, received_at);
@@ -143,16 +145,16 @@ impl Node {
                     let kept = Kept { pos: 0, received_at, hops, via: Some(via), verified, frame: view.bytes().into() };
                     self.show(view, header, way, kept, out);
                 } else if is_signal {
-                    self.on_signal(now, link, view, header, &via, way, out);
+                    self.on_signal(now, link, view, header, (author, direct), way, out);
                 }
             }
             Admission::Copy { way, again } => {
                 if again {
                     self.pass_on(now, &copy, header, way, true, out);
                 }
-                self.tell_dropped(header, Some(&via), DropCause::Duplicate, out);
+                self.tell_dropped(header, &via, DropCause::Duplicate, out);
                 if wants_author {
-                    self.on_signal(now, link, view, header, &via, way, out);
+                    self.on_signal(now, link, view, header, (author, direct), way, out);
                 }
             }
             Admission::Refused { cause, blame } => {
@@ -166,13 +168,13 @@ impl Node {
     }
 
     /// Keeps what has been seen of an author.
-    fn keep_author(&mut self, author: &str, out: &mut Outbox) {
+    fn keep_author(&mut self, author: NodeIdRef<'_>, out: &mut Outbox) {
         if self.has_state() {
-            let row = self.gossip.author_row(author);
-            self.store(Table::Replay, author, row, out);
+            let row = self.gossip.author_row(&author.into());
+            self.store(Table::Replay, &author.text(), row, out);
         }
         while let Some(forgotten) = self.gossip.forget_author() {
-            self.store(Table::Replay, &forgotten, None, out);
+            self.store(Table::Replay, &forgotten.text(), None, out);
         }
     }
 
@@ -184,24 +186,23 @@ impl Node {
         link: LinkId,
         view: &View<'_>,
         header: &Header<'_>,
-        via: &str,
+        (author, direct): (NodeIdRef<'_>, bool),
         way: Way,
         out: &mut Outbox,
     ) {
         let (Some(username), Some(room)) = (&header.username, &header.room) else {
             return self.with_calls(now, out, |calls, _| calls.refuse_signal());
         };
-        let direct = *header.from == *via;
-        let (kind, from, verified) = (&*header.kind, &*header.from, way.is_verified());
+        let (kind, from, verified) = (&*header.kind, author, way.is_verified());
         let (left, ttl0, addr) = (way.left, way.ttl0, self.links.get(link).map(|link| link.addr()));
         let signal = Signal { view, kind, from, username, room, left, ttl0, link, addr, direct, verified };
         self.with_calls(now, out, |calls, io| calls.on_signal(now, &signal, io));
     }
 
     /// Drops a message.
-    fn drop_message(&mut self, header: &Header<'_>, via: &Rc<str>, cause: DropCause, out: &mut Outbox) {
+    fn drop_message(&mut self, header: &Header<'_>, via: &NodeId, cause: DropCause, out: &mut Outbox) {
         self.counters.drop(cause);
-        self.tell_dropped(header, Some(via), cause, out);
+        self.tell_dropped(header, via, cause, out);
     }
 
     /// Passes a message on to every neighbour but the one it came from; a second time (`again`) only to those of level 2,
@@ -217,13 +218,14 @@ impl Node {
         self.gossip.on_handed(to, !again);
         if to > 0 && self.is_wanted(EventKind::Forwarded) {
             let handed = self.gossip.trace_mut(way.number).map(|trace| trace.links.iter().rev().take(to)).into_iter();
-            let mut to: Vec<Rc<str>> = handed.flatten().map(|(peer, ..)| peer.clone()).collect();
+            let mut to: Vec<NodeId> = handed.flatten().map(|(peer, ..)| peer.clone()).collect();
             to.reverse();
+            let to: Vec<_> = to.iter().map(NodeId::text).collect();
             let event = Forwarded {
                 id: copy.id,
                 room: header.room.as_deref(),
                 from: copy.from,
-                via: copy.via,
+                via: &copy.via.text(),
                 to: to.iter().map(|peer| &**peer).collect(),
             };
             self.emit(&Event::Forwarded(event), out);
@@ -235,7 +237,7 @@ impl Node {
         &mut self,
         now: Now,
         number: u64,
-        but: Option<&Rc<str>>,
+        but: Option<&NodeId>,
         only_level2: bool,
         bytes: &Bytes,
         out: &mut Outbox,
@@ -262,13 +264,14 @@ impl Node {
     /// Tells for whom a message was dropped because their queue was full, if anyone wants to know.
     pub(super) fn tell_missed(
         &mut self,
-        (id, room, from, via): (&str, Option<&str>, &str, Option<&str>),
-        missed: &[Rc<str>],
+        (id, room, from, via): (&str, Option<&str>, &str, Option<&NodeId>),
+        missed: &[NodeId],
         out: &mut Outbox,
     ) {
         if !missed.is_empty() && self.is_wanted(EventKind::Dropped) {
-            let to = missed.iter().map(|peer| &**peer).collect();
-            let event = Dropped { id, room, from, via, cause: DropCause::QueueFull, to };
+            let (via, to) = (via.map(NodeId::text), missed.iter().map(NodeId::text).collect::<Vec<_>>());
+            let to = to.iter().map(|peer| &**peer).collect();
+            let event = Dropped { id, room, from, via: via.as_deref(), cause: DropCause::QueueFull, to };
             self.emit(&Event::Dropped(event), out);
         }
     }
@@ -305,13 +308,13 @@ impl Node {
     }
 
     /// Tells that a message went no further, if anyone wants to know.
-    fn tell_dropped(&mut self, header: &Header<'_>, via: Option<&str>, cause: DropCause, out: &mut Outbox) {
+    fn tell_dropped(&mut self, header: &Header<'_>, via: &NodeId, cause: DropCause, out: &mut Outbox) {
         if self.is_wanted(EventKind::Dropped) {
             let event = Dropped {
                 id: &header.id,
                 room: header.room.as_deref(),
                 from: &header.from,
-                via,
+                via: Some(&via.text()),
                 cause,
                 to: Vec::new(),
             };
@@ -342,7 +345,7 @@ fn with_message<T>(
         received_at: &rfc3339(kept.received_at),
         pos: kept.pos,
         hops: kept.hops,
-        via: kept.via.as_deref(),
+        via: kept.via.as_ref().map(NodeId::text).as_deref(),
         encrypted: opened.encrypted,
         verified: kept.verified,
         own: kept.via.is_none(),

@@ -106,7 +106,8 @@ impl Node {
             Control::Nick(username) => self.links.on_username(id, &username),
             Control::Confirm(message) => {
                 // It asks about what it has said itself.
-                let taken = self.links.peer(id).is_some_and(|peer| self.gossip.has_seen(&message, Some(&peer.id)));
+                let taken =
+                    self.links.peer(id).is_some_and(|peer| self.gossip.has_seen(&message, Some(&peer.id.text())));
                 self.links.confirm(now, id, &message, taken, out);
             }
             Control::Confirmed(None) => {}

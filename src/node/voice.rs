@@ -9,6 +9,7 @@ use crate::api::arguments::{VoiceGainArgs, VoiceJoinArgs, VoicePeersArgs};
 use crate::api::error::ApiError;
 use crate::api::event::WarningCode;
 use crate::api::{ErrorCode, result};
+use crate::base::NodeIdRef;
 use crate::call::{self, Begun, Calls, InCall, Io, MemberInfo, Neighbour, OPEN_TIME, Refusal, Warning};
 use crate::clients::Head;
 use crate::voice::Codec;
@@ -69,7 +70,7 @@ impl Io for NodeIo<'_> {
 
     fn hand_out(&mut self, id: &str, room: &str, number: u64, frame: &Bytes) {
         let handed = self.node.hand_out(self.now, number, None, false, frame, self.out);
-        let own = self.node.id.clone();
+        let own = self.node.id().to_owned();
         self.node.tell_missed((id, Some(room), &own, None), &handed.missed, self.out);
     }
 
@@ -85,11 +86,11 @@ impl Io for NodeIo<'_> {
         self.node.links.blocks().has_addr(ip)
     }
 
-    fn is_neighbour(&self, id: &str) -> bool {
+    fn is_neighbour(&self, id: NodeIdRef<'_>) -> bool {
         self.node.links.neighbours().get(id).is_some()
     }
 
-    fn neighbour(&self, id: &str) -> Option<Neighbour> {
+    fn neighbour(&self, id: NodeIdRef<'_>) -> Option<Neighbour> {
         let link = self.node.links.of_neighbour(id)?;
         let is_host = link.peer().is_some_and(|peer| peer.is_host);
         Some(Neighbour { addr: link.addr(), is_dialled: link.direction().is_out(), is_host })

@@ -1,13 +1,12 @@
 //! The things that a command may wait for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 use std::time::Instant;
 
 use crate::api::arguments::{Scheme, SendArgs, VoiceJoinArgs};
 use crate::api::error::ApiError;
 use crate::api::result;
-use crate::base::JobId;
+use crate::base::{JobId, NodeId};
 use crate::clients::{self, Wait};
 use crate::history::{Kept, Load};
 
@@ -22,7 +21,7 @@ pub enum What {
     /// The first dials, and enough links.
     Send(Box<SendArgs>),
     /// Neighbours that confirm.
-    Confirm { sent: result::Sent, wanted: usize, by: BTreeSet<Rc<str>> },
+    Confirm { sent: result::Sent, wanted: usize, by: BTreeSet<NodeId> },
     /// A key that is being derived.
     Key { job: JobId, room: String, scheme: Scheme },
     /// The first dials, then microphone and speaker.

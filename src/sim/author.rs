@@ -16,7 +16,7 @@ pub fn author(name: &str) -> Identity {
 /// A message, signed: `from` is made the author's node id, and `ttl0` what `ttl` is, if it has none.
 pub fn sign(by: &Identity, seq: SeqNo, message: &Value) -> Value {
     let mut message = message.clone();
-    message["from"] = Value::from(&**by.id());
+    message["from"] = Value::from(by.id_text());
     if message["ttl0"].is_null() {
         message["ttl0"] = message.get("ttl").cloned().unwrap_or_else(|| 32.into());
     }

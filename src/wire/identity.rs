@@ -4,8 +4,6 @@
 //! and a signature by it has shown that the id is its own, to a node that has never heard of either. And a message that names an
 //! id of version 8 without that is not believed: see [`belongs_to_a_key`].
 
-use std::rc::Rc;
-
 #[cfg(not(fuzzing))]
 use ed25519_dalek::{Signer, SigningKey};
 use sha2::{Digest, Sha256};
@@ -16,6 +14,7 @@ use super::cheap::SigningKey;
 use super::claim::Claim;
 pub use super::claim::{KEY, SIGNATURE};
 use super::signature;
+use crate::base::{NodeId, NodeIdRef};
 
 /// The text that a node id's hash begins with, before the key.
 const NODE_ID: &[u8] = b"p2p-chat node id 1";
@@ -23,7 +22,8 @@ const NODE_ID: &[u8] = b"p2p-chat node id 1";
 /// A node's own key.
 pub struct Identity {
     key: SigningKey,
-    id: Rc<str>,
+    id: NodeId,
+    id_text: Box<str>,
 }
 
 impl std::fmt::Debug for Identity {
@@ -36,13 +36,18 @@ impl Identity {
     /// The identity of a secret.
     pub fn new(secret: &[u8; KEY]) -> Self {
         let key = SigningKey::from_bytes(secret);
-        let id = node_id(key.verifying_key().as_bytes()).into();
-        Self { key, id }
+        let id = node_id(key.verifying_key().as_bytes());
+        Self { key, id_text: (*id.text()).into(), id }
     }
 
     /// The node id.
-    pub const fn id(&self) -> &Rc<str> {
+    pub const fn id(&self) -> &NodeId {
         &self.id
+    }
+
+    /// The node id's text.
+    pub fn id_text(&self) -> &str {
+        &self.id_text
     }
 
     /// The public key.
@@ -61,17 +66,16 @@ pub fn is_signed(public: &[u8; KEY], message: &[u8], signature: &[u8; SIGNATURE]
     signature::fits(Claim { public, message, signature })
 }
 
-/// The node id of a public key: lower case, with hyphens.
-pub fn node_id(public: &[u8; KEY]) -> String {
+/// The node id of a public key.
+pub fn node_id(public: &[u8; KEY]) -> NodeId {
     let hash: [u8; 32] = Sha256::new().chain_update(NODE_ID).chain_update(public).finalize().into();
-    let bytes = std::array::from_fn(|i| hash.get(i).copied().unwrap_or_default());
-    let id = Uuid::new_v8(bytes);
-    id.hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned()
+    NodeId::new_v8(std::array::from_fn(|i| hash.get(i).copied().unwrap_or_default()))
 }
 
 /// Whether an id, however it is written, is one that only the holder of a key may bear. Ids of the original are addresses.
-pub fn belongs_to_a_key(id: &str) -> bool {
-    Uuid::try_parse(id).is_ok_and(|id| id.get_version_num() == 8)
+pub fn belongs_to_a_key<'a>(id: impl Into<NodeIdRef<'a>>) -> bool {
+    let id = id.into();
+    id.is_canonical() || Uuid::try_parse(&id.text()).is_ok_and(|id| id.get_version_num() == 8)
 }
 
 #[cfg(test)]
@@ -82,9 +86,10 @@ mod tests {
     fn an_id_is_made_from_its_key() {
         let (a, b) = (Identity::new(&[1; KEY]), Identity::new(&[2; KEY]));
         assert_ne!(a.id(), b.id());
-        assert_eq!(**a.id(), *node_id(&a.public()));
-        assert_eq!(Uuid::try_parse(a.id()).expect("a UUID").get_version_num(), 8);
-        assert_eq!(Uuid::try_parse(a.id()).expect("a UUID").get_variant(), uuid::Variant::RFC4122);
+        assert_eq!(*a.id(), node_id(&a.public()));
+        assert_eq!(*a.id(), a.id_text().into());
+        assert_eq!(Uuid::try_parse(a.id_text()).expect("a UUID").get_version_num(), 8);
+        assert_eq!(Uuid::try_parse(a.id_text()).expect("a UUID").get_variant(), uuid::Variant::RFC4122);
         assert!(!format!("{a:?}").contains("key"));
     }
 
@@ -93,7 +98,7 @@ mod tests {
         // SHA-256 of the prefix and the public key of RFC 8032, 7.1, test 1, by Python's hashlib.
         let secret = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
         let secret = std::array::from_fn(|i| u8::from_str_radix(&secret[2 * i..2 * i + 2], 16).expect("hex"));
-        assert_eq!(**Identity::new(&secret).id(), *"7f0124e3-c03e-8dd0-af9a-a14885537383");
+        assert_eq!(Identity::new(&secret).id_text(), "7f0124e3-c03e-8dd0-af9a-a14885537383");
     }
 
     #[test]
@@ -123,7 +128,7 @@ mod tests {
     fn only_ids_of_version_8_belong_to_a_key() {
         let own = Identity::new(&[1; KEY]).id().to_string();
         for id in [own.clone(), own.to_uppercase(), format!("{{{own}}}"), own.replace('-', "")] {
-            assert!(belongs_to_a_key(&id), "{id}");
+            assert!(belongs_to_a_key(&*id), "{id}");
         }
         for id in ["127.0.0.1:5001", "", "6f1c2b9e-7a54-4a4e-8f0a-1f4f5d1c2b3a", &own[1..]] {
             assert!(!belongs_to_a_key(id), "{id}");

@@ -117,7 +117,7 @@ impl Claim {
         let ttl0 = ttl0.filter(|ttl0| (1..=MAX_TTL).contains(ttl0)).ok_or(Bad::Fields)?;
         let names: Vec<&str> = sig.of.split(',').collect();
         let message = named(view, &names).and_then(|values| to_sign(&key, seq, &names, &values)).ok_or(Bad::Fields)?;
-        if view.from.string().as_deref() != Ok(&identity::node_id(&key)) {
+        if view.from.string().as_deref() != Ok(&*identity::node_id(&key).text()) {
             return Err(Bad::Author);
         }
         Ok(Self { signed: Signed { key, seq, ttl0 }, message, by })

@@ -82,12 +82,12 @@ fn link(passphrase: Option<&str>) -> Value {
     let at_dialler = dials.take(&keys[0], &mut &second[..], &mut third).expect("a good answer").expect("done");
     let mut none = Vec::new();
     let at_listener = answers.take(&keys[1], &mut &third[..], &mut none).expect("a good end").expect("done");
-    assert_eq!((&*at_dialler.id, &*at_listener.id), (&**listener.id(), &**dialler.id()));
+    assert_eq!((at_dialler.id, at_listener.id), (listener.id().to_string(), dialler.id().to_string()));
     let hello = |it: &Identity, id, username, listen| {
         let caps = &[PING, CONFIRM, NICK];
         let p2p_chat = Some(Ours { version: VERSION, listen, caps });
         let mut frame = Vec::new();
-        outgoing::frame(&Message::Hello { id, from: it.id(), username, p2p_chat }, &mut frame);
+        outgoing::frame(&Message::Hello { id, from: &it.id().text(), username, p2p_chat }, &mut frame);
         frame
     };
     let hellos = [
@@ -136,7 +136,7 @@ fn signed_chat() -> Value {
     let meta = serde_json::value::to_raw_value(&json!({ "answers": "x", "n": [1, -2, 0.5, null] })).expect("JSON");
     let chat = Chat {
         id: "33333333-3333-4333-8333-333333333333",
-        from: author.id(),
+        from: &author.id().text(),
         username: "Alice",
         room: ROOM,
         msg: "héllo\n",
@@ -205,7 +205,7 @@ fn room(scheme: Scheme) -> Value {
     let used = if scheme == Scheme::Argon2id { 24 } else { 12 };
     let session_key = secret(0);
     let sealed = |purpose, plain: &[u8]| {
-        let bound = Bound { purpose, author: author.id(), room: ROOM, seq: SEQ };
+        let bound = Bound { purpose, author: &author.id().text(), room: ROOM, seq: SEQ };
         let sealed = key.seal(plain, &bound, nonce);
         assert_eq!(key.open(&sealed, &bound).as_deref(), Some(plain));
         json!({ "plain": hex(plain), "nonce": hex(&nonce[..used]), "sealed": sealed })
@@ -228,8 +228,8 @@ fn room(scheme: Scheme) -> Value {
 fn voice() -> Value {
     let (author, other) = (identity(1), identity(2));
     let key = secret(0);
-    let mut sealer = Sealer::new(author.id(), ROOM, &key);
-    let theirs = sealed::session(other.id(), ROOM, &secret(0x10));
+    let mut sealer = Sealer::new(&author.id().text(), ROOM, &key);
+    let theirs = sealed::session(&other.id().text(), ROOM, &secret(0x10));
     let session = format!("{:016x}", sealer.session());
     let voice = Voice {
         session: &session,
@@ -241,7 +241,7 @@ fn voice() -> Value {
     };
     let signal = VoiceSignal {
         id: "44444444-4444-4444-8444-444444444444",
-        from: author.id(),
+        from: &author.id().text(),
         username: "Alice",
         room: ROOM,
         muted: None,

@@ -155,7 +155,7 @@ fn loudness_is_set_of_members_alone_and_outlives_their_stay() {
     world.meet(&mut bob);
     let members = world.calls.members(world.now, None, "elsewhere", &world.io);
     let [it] = &members[..] else { panic!("{members:?}") };
-    assert_eq!((&*it.id, it.gain_db, it.addr), (bob.id(), -6.0, Some(bob.addr)));
+    assert_eq!((&*it.id.text(), it.gain_db, it.addr), (bob.id(), -6.0, Some(bob.addr)));
     assert!(world.calls.members(world.now, Some("elsewhere"), ROOM, &world.io).is_empty());
 }
 

@@ -138,14 +138,17 @@ fn clients_of_a_star_are_asked_whether_they_listen_and_get_a_mix() {
     let mut world = with_originals();
     let sent = speak(&mut world, 2, 50);
     assert_eq!(world.io.dialled, [([10, 0, 0, 3], 5000).into(), ([10, 0, 0, 4], 5000).into()], "where their ids say");
-    assert!(sent.iter().all(|(_, bytes)| bytes[16..16 + ID] == cut::<ID>(&world.calls.id)), "our own voice alone");
+    assert!(
+        sent.iter().all(|(_, bytes)| bytes[16..16 + ID] == cut::<ID>(&world.calls.id.text())),
+        "our own voice alone"
+    );
     [1, 2].into_iter().for_each(|dial| world.calls.on_probe_ended(DialId(dial), false));
     speak(&mut world, 52, 50);
     let sent = speak(&mut world, 102, 50);
     for n in [3, 4] {
         let to: Vec<&[u8]> = sent.iter().filter(|(to, _)| *to == addr(n)).map(|(_, bytes)| &bytes[..]).collect();
         assert!(to.len().abs_diff(50) <= 2, "{} datagrams in one stream", to.len());
-        assert!(to.iter().all(|bytes| bytes[16..16 + ID] == cut::<ID>(&world.calls.id)), "in our name");
+        assert!(to.iter().all(|bytes| bytes[16..16 + ID] == cut::<ID>(&world.calls.id.text())), "in our name");
     }
     assert_eq!(world.io.dialled.len(), 2, "once");
 }

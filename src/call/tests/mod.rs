@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::testing::Member;
 use super::*;
-use crate::base::LinkId;
+use crate::base::{LinkId, NodeIdRef};
 use crate::outbox::{Bytes, Outbox};
 use crate::voice::testing::tone;
 use crate::voice::{FRAME, Frame};
@@ -116,12 +116,12 @@ impl Io for Fake {
         self.blocked.contains(&ip)
     }
 
-    fn is_neighbour(&self, id: &str) -> bool {
-        self.neighbours.contains_key(id)
+    fn is_neighbour(&self, id: NodeIdRef<'_>) -> bool {
+        self.neighbours.contains_key(&*id.text())
     }
 
-    fn neighbour(&self, id: &str) -> Option<Neighbour> {
-        self.neighbours.get(id).copied()
+    fn neighbour(&self, id: NodeIdRef<'_>) -> Option<Neighbour> {
+        self.neighbours.get(&*id.text()).copied()
     }
 
     fn keys(&self, _: &str) -> [Option<&RoomKey>; 2] {
@@ -212,7 +212,7 @@ impl World {
         let signal = Signal {
             view: &view,
             kind: name("type"),
-            from: name("from"),
+            from: name("from").into(),
             username: signal["username"].as_str().unwrap_or("x"),
             room: name("room"),
             left: 4,

@@ -146,14 +146,14 @@ fn a_new_neighbour_is_told_of_us_first_and_not_of_itself() {
     }
     let peer = carol.id().to_owned();
     let told = |world: &mut World, level| -> Vec<Value> {
-        world.calls.on_link_up(world.now, LINK, (&peer, level), &mut world.io);
+        world.calls.on_link_up(world.now, LINK, (&(*peer).into(), level), &mut world.io);
         let queued = std::mem::take(&mut world.io.queued);
         queued
             .into_iter()
             .map(|(link, frame)| (link == LINK).then(|| frame["from"].clone()).expect("its link"))
             .collect()
     };
-    let own = json!(&*world.calls.id);
+    let own = json!(world.calls.id);
     let both = [own.clone(), json!(bob.id())];
     assert_eq!((told(&mut world, 1), told(&mut world, 2)), (both.to_vec(), both.to_vec()));
     world.pass(61 * S);

@@ -42,7 +42,7 @@ fn unsigned(id: &str, from: &str) -> Value {
 }
 
 fn signed_by(identity: &Identity, id: &str, n: u64) -> Value {
-    crate::sim::author::sign(identity, SeqNo { epoch: 1, n }, &unsigned(id, identity.id()))
+    crate::sim::author::sign(identity, SeqNo { epoch: 1, n }, &unsigned(id, identity.id_text()))
 }
 
 /// Brings a message as one with so many forwards left.
@@ -50,8 +50,9 @@ fn bring(it: &mut Gossip, now: Now, message: &Value, left: u8, by: &mut Quiet) -
     let json = message.to_string();
     let view = View::parse(json.as_bytes()).expect("an object");
     let (id, from) = (view.id.name().expect("an id"), view.from.name().expect("an author"));
-    let via = Rc::from("via");
-    let copy = Copy { view: &view, id: &id, from: &from, via: &via, left, ttl0: 32, wants_author: false };
+    let via = NodeId::from("via");
+    let author = NodeIdRef::from(&*from);
+    let copy = Copy { view: &view, id: &id, from: &from, author, via: &via, left, ttl0: 32, wants_author: false };
     let admission = it.admit(now, &copy, None, by);
     if let Admission::New(way) = &admission {
         it.begin_trace(now, &copy, *way, 0);
@@ -99,7 +100,7 @@ fn signed_messages_are_verified_once_each_number() {
     it.forget_ids();
     assert_eq!(cause(&bring(&mut it, now, &message, 5, by)), Some(DropCause::Replayed));
     assert!(matches!(bring(&mut it, now, &signed_by(&author, "m", 2), 5, by), Admission::New(_)));
-    assert!(it.author_row(author.id()).is_some() && it.author_row("a").is_none());
+    assert!(it.author_row(author.id()).is_some() && it.author_row(&"a".into()).is_none());
 }
 
 #[test]
@@ -114,9 +115,9 @@ fn forgeries_are_refused_blamed_and_shut_nothing_out() {
         matches!(admission, Admission::Refused { cause: DropCause::BadSignature, blame: Some(_) }),
         "{admission:?}"
     );
-    let admission = bring(&mut it, now, &unsigned("m", author.id()), 5, by);
+    let admission = bring(&mut it, now, &unsigned("m", author.id_text()), 5, by);
     assert_eq!(admission, Admission::Refused { cause: DropCause::Forged, blame: None });
-    assert!(!it.has_seen("m", Some(author.id())) && it.author_row(author.id()).is_none());
+    assert!(!it.has_seen("m", Some(author.id_text())) && it.author_row(author.id()).is_none());
     assert!(matches!(bring(&mut it, now, &message, 5, by), Admission::New(_)), "the true one comes in");
 }
 

@@ -159,7 +159,7 @@ impl Chaos<'_> {
                         assert_eq!(network.is_some(), self.node.config.network_key.is_some());
                         assert_ne!(*network, Some(1), "the node is not in that network");
                         self.peers.sealed += 1;
-                        let hello = json!({ "type": "hello", "id": "h", "from": **identity.id(), "username": "p",
+                        let hello = json!({ "type": "hello", "id": "h", "from": identity.id_text(), "username": "p",
                             "p2p_chat": { "version": 1, "caps": ["ping", "confirm", "nick"] } });
                         proven.session.seal(&framed(hello.to_string().as_bytes()), &mut out).expect("it is short");
                         self.peers.ends.insert(link, End::Sealed(Box::new(proven.session), Decoder::default()));
@@ -215,7 +215,7 @@ impl Chaos<'_> {
     /// Which peer a message is from, if any.
     fn author_of(&mut self, body: &[u8]) -> usize {
         let message: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-        (0..PEERS).find(|who| message["from"] == **self.ours(*who).id()).unwrap_or_default()
+        (0..PEERS).find(|who| message["from"] == *self.ours(*who).id_text()).unwrap_or_default()
     }
 
     fn ours(&mut self, who: usize) -> &Identity {

@@ -1,12 +1,11 @@
 //! Commands of links: `connect`, `disconnect`, `peers`.
 
-use std::rc::Rc;
-
 use super::{Answer, refuse, short};
 use crate::api::arguments::{ConnectArgs, DisconnectArgs};
 use crate::api::error::ApiError;
 use crate::api::event::LinkCode;
 use crate::api::{ErrorCode, result};
+use crate::base::NodeId;
 use crate::link::addr;
 use crate::link::dial::{NotAdded, State};
 use crate::node::waits::What;
@@ -42,7 +41,7 @@ impl Node {
                 refuse(ErrorCode::TooManyLinks, message)
             }
             Err(NotAdded::OtherNode(other)) => {
-                let pin = pin.unwrap_or_default();
+                let pin = pin.map(|pin| pin.to_string()).unwrap_or_default();
                 let message = format!("{addr} is dialled for {other}, not for {pin}: `disconnect` it first");
                 refuse(ErrorCode::WrongPeer, message)
             }
@@ -62,7 +61,7 @@ impl Node {
             (Some(_), Some(_)) => return refuse(ErrorCode::BadValue, "`peer` or `addr`, not both"),
             (None, None) => return refuse(ErrorCode::MissingField, "`peer` or `addr` is needed"),
             (Some(peer), None) => {
-                let Some(id) = self.links.neighbours().get(peer) else {
+                let Some(id) = self.links.neighbours().get(&**peer) else {
                     return refuse(ErrorCode::NotFound, format!("no neighbour `{}`", short(peer)));
                 };
                 (served(self, &[id]), vec![id])
@@ -114,6 +113,6 @@ impl Node {
 }
 
 /// Reads an address to dial, with an id before it or not: see [`link::addr`](crate::link::addr).
-fn read_target(text: &str) -> Answer<(Option<Rc<str>>, String)> {
+fn read_target(text: &str) -> Answer<(Option<NodeId>, String)> {
     addr::read_target(text).map_err(|message| ApiError::new(ErrorCode::BadValue, message))
 }

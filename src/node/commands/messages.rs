@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use super::{Answer, refuse, short};
 use crate::api::arguments::{HistoryArgs, MAX_TEXT, SendArgs, TraceArgs};
 use crate::api::{ErrorCode, result};
-use crate::base::rfc3339;
+use crate::base::{NodeId, rfc3339};
 use crate::clients::MAX_ANSWER;
 use crate::history::{self, Kept, Label, Load, Missing, Page, Query, Range};
 use crate::node::waits::{Loading, What};
@@ -35,7 +35,7 @@ impl Node {
         let stamp = self.stamps.next(now);
         let ts = rfc3339(stamp);
         let meta = args.meta.as_ref().map(serde_json::value::to_raw_value).and_then(Result::ok);
-        let from = self.id.clone();
+        let from = self.id().to_owned();
         let mut seal = |purpose, plain: &str| self.rooms.seal(purpose, &from, &room, seq, plain);
         let sealed = seal(Purpose::Text, &args.text);
         let sealed_meta = meta.as_deref().and_then(|meta| seal(Purpose::Meta, meta.get()));
@@ -202,7 +202,7 @@ impl Node {
         Ok(result::Trace {
             message: args.message.clone(),
             from: trace.from.clone(),
-            via: trace.via.as_deref().map(str::to_owned),
+            via: trace.via.as_ref().map(NodeId::to_string),
             hops: trace.hops,
             copies: trace.copies,
             received_at: rfc3339(trace.received_at),

@@ -1,7 +1,5 @@
 //! `status`: what the node holds.
 
-use std::rc::Rc;
-
 use crate::api::result;
 use crate::base::Counters;
 use crate::link::Stage;
@@ -11,7 +9,7 @@ impl Node {
     pub(super) fn status(&self, now: Now) -> result::Status {
         let greeting = self.links.iter().filter(|(_, link)| link.stage() == Stage::Greeting).count();
         result::Status {
-            node: self.id.to_string(),
+            node: self.id().to_owned(),
             username: self.username.clone(),
             room: self.rooms.active().to_owned(),
             listened: self.rooms.listened(),
@@ -76,7 +74,7 @@ impl Node {
     }
 
     /// The neighbours' ids, for tests of whole networks.
-    pub fn neighbour_ids(&self) -> Vec<Rc<str>> {
-        self.links.neighbours().iter().map(|it| it.id.clone()).collect()
+    pub fn neighbour_ids(&self) -> Vec<String> {
+        self.links.neighbours().iter().map(|it| it.id.to_string()).collect()
     }
 }

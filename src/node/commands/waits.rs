@@ -4,12 +4,12 @@
 //! wait for, all are looked at again.
 
 use std::collections::BTreeSet;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::api::arguments::SendArgs;
 use crate::api::error::ApiError;
 use crate::api::{ErrorCode, result};
+use crate::base::NodeId;
 use crate::clients::Slot;
 use crate::node::waits::{Loading, Pending, What};
 use crate::node::{ClientId, Node, Now, Outbox};
@@ -196,7 +196,7 @@ impl Node {
     }
 
     /// A neighbour has confirmed a message.
-    pub(in crate::node) fn confirmed_by(&mut self, message: &str, peer: &Rc<str>) {
+    pub(in crate::node) fn confirmed_by(&mut self, message: &str, peer: &NodeId) {
         for pending in self.clients.pending_mut() {
             if let What::Confirm { sent, by, .. } = &mut pending.what
                 && sent.message == message

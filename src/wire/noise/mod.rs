@@ -314,7 +314,7 @@ impl Handshake {
         let noise = self.noise.as_ref().and_then(HandshakeState::get_remote_static);
         let (Some((key, signature)), Some(noise)) = (parts, noise) else { return Err(Failure::Failed) };
         match identity::is_signed(key, &[role, noise].concat(), signature) {
-            true => Ok(identity::node_id(key)),
+            true => Ok(identity::node_id(key).to_string()),
             false => Err(Failure::BadProof),
         }
     }
