@@ -76,6 +76,14 @@ impl<S: Deref<Target = str>> Id<S> {
         }
     }
 
+    /// Whether this is its text. The first two digits tell most others apart.
+    pub fn is(&self, text: &str) -> bool {
+        match &self.0 {
+            Form::Canonical(bytes) => bytes.begin(text) && Bytes::read(text) == Some(*bytes),
+            Form::Other(own) => **own == *text,
+        }
+    }
+
     /// Whether it is a UUID of version 8, canonically written.
     pub const fn is_canonical(&self) -> bool {
         matches!(self.0, Form::Canonical(_))
@@ -116,10 +124,21 @@ impl Bytes {
     /// Reads a canonical text.
     fn read(text: &str) -> Option<Self> {
         // A UUID of that length has hyphens and no braces.
-        if text.len() != TEXT || text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            return None;
+        let digits: &[u8; TEXT] = text.as_bytes().try_into().ok()?;
+        let has_upper = digits.iter().fold(false, |any, digit| any | digit.is_ascii_uppercase());
+        let uuid = Uuid::try_parse_ascii(digits).ok().filter(|_| !has_upper)?;
+        Self::new(uuid.into_bytes())
+    }
+
+    /// Whether a text begins as that of these bytes does, by its first two digits.
+    fn begin(&self, text: &str) -> bool {
+        let value = |digit: u8| char::from(digit).to_digit(16);
+        match (text.as_bytes(), self.head) {
+            ([high, low, ..], [first, ..]) => {
+                value(*high) == Some(u32::from(first >> 4)) && value(*low) == Some(u32::from(first & 0x0f))
+            }
+            _ => false,
         }
-        Self::new(Uuid::try_parse(text).ok()?.into_bytes())
     }
 
     const fn get(&self) -> [u8; 16] {
@@ -326,6 +345,7 @@ mod tests {
             prop_assert_eq!(ref_a.cmp(&ref_b), a.cmp(&b));
             prop_assert_eq!(ref_a.key().cmp(ref_b.key()), a.cmp(&b));
             prop_assert_eq!((id_a == id_b, ref_a == ref_b, ref_a.key() == ref_b.key()), (a == b, a == b, a == b));
+            prop_assert_eq!((id_a.is(&b), ref_b.is(&a), id_a.is(&a)), (a == b, a == b, true));
             prop_assert_eq!(NodeId::from(ref_a), id_a);
         }
 

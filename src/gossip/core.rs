@@ -18,7 +18,7 @@ use super::bad::BadSignatures;
 use super::replay::{Replay, Window};
 use super::seen::{Known, Seen};
 use super::trace::{Trace, Traces};
-use crate::base::{Bucket, Chance, Counters, DropCause, NodeId, NodeIdRef, Now, Rate, Roots};
+use crate::base::{Bucket, Chance, Counters, DropCause, NodeId, Now, Rate, Roots};
 use crate::wire::identity::belongs_to_a_key;
 use crate::wire::limits::{MAX_TTL, TTL_NEAR_END};
 use crate::wire::message::View;
@@ -49,10 +49,10 @@ pub struct Copy<'m> {
     pub view: &'m View<'m>,
     /// The message's id.
     pub id: &'m str,
-    /// Its author, as text and as an id.
+    /// Its author.
     pub from: &'m str,
-    /// See `from`.
-    pub author: NodeIdRef<'m>,
+    /// Whether its author brings it itself.
+    pub direct: bool,
     /// The neighbour that brought it.
     pub via: &'m NodeId,
     /// Forwards that this copy has left, and those that it started with.
@@ -165,12 +165,11 @@ impl Gossip {
         };
         let refused = |cause| Admission::Refused { cause, blame: None };
         // It belongs to a key, so it takes no allocation.
-        let verified = signed.as_ref().map(|signed| (NodeId::from(copy.author), signed.seq));
+        let verified = signed.as_ref().map(|signed| (NodeId::from(copy.from), signed.seq));
         if verified.as_ref().is_some_and(|(author, seq)| !self.is_new_seq_no(author, *seq)) {
             return refused(DropCause::Replayed);
         }
-        let is_direct = copy.author == copy.via.into();
-        if !is_direct && !self.may_pass(now, verified.as_ref().map(|(author, _)| author), bringer) {
+        if !copy.direct && !self.may_pass(now, verified.as_ref().map(|(author, _)| author), bringer) {
             return refused(DropCause::Rate);
         }
         if let Some((author, seq)) = &verified {
@@ -213,7 +212,7 @@ impl Gossip {
         bringer: &impl Bringer,
     ) -> Result<Option<Signed>, (DropCause, Option<Bad>)> {
         if !signed::claims(copy.view) {
-            return if belongs_to_a_key(copy.author) { Err((DropCause::Forged, None)) } else { Ok(None) };
+            return if belongs_to_a_key(copy.from) { Err((DropCause::Forged, None)) } else { Ok(None) };
         }
         if bringer.is_signature_budget_spent() {
             return Err((DropCause::Rate, None));

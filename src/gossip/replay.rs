@@ -340,7 +340,7 @@ mod tests {
         assert_eq!(replay.bytes_held(), 0, "nobody costs nothing");
         let id = |n: u32| NodeId::from(&*format!("9b2f4c1e-8d53-8a6b-9c07-{n:012}"));
         (0..1000).for_each(|n| (1..9).for_each(|it| assert!(replay.take(&id(n), seq(1, it)))));
-        assert!(replay.bytes_held() < 1000 * 280, "{} bytes each", replay.bytes_held() / 1000);
+        assert!(replay.bytes_held() < 1000 * 230, "{} bytes each", replay.bytes_held() / 1000);
         // Intervals for one: a list grows by a quarter.
         let before = replay.bytes_held();
         (0..MAX_INTERVALS as u64).for_each(|n| assert!(replay.take(&id(1), seq(1, 100 + 2 * n))));

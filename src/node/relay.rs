@@ -70,9 +70,7 @@ impl Node {
         if *kind != "chat" && (ttl == Ttl::None || *kind == "hello") {
             // The host of a star-shaped version lists its clients and its settings; nobody else does. It is no authority for us,
             // but its voice is a mix: see `call`.
-            if matches!(&**kind, "peer_list" | "channel_config")
-                && view.from.string().is_ok_and(|it| *it == *peer.id.text())
-            {
+            if matches!(&**kind, "peer_list" | "channel_config") && view.from.string().is_ok_and(|it| peer.id.is(&it)) {
                 self.links.mark_host(id);
             }
             // What some versions of the original send without `ttl` claims an authority that nobody has here.
@@ -108,8 +106,7 @@ impl Node {
         if self.links.blocks().has_author(&header.from) {
             return self.drop_message(header, &via, DropCause::Blocked, out);
         }
-        let author = NodeIdRef::from(&*header.from);
-        let direct = author == (&via).into();
+        let direct = via.is(&header.from);
         if direct {
             self.links.on_said(now, link);
         }
@@ -124,12 +121,12 @@ impl Node {
         }
         let is_signal = is_signal(&header.kind);
         let (id, from, wants_author) = (&*header.id, &*header.from, direct && is_signal);
-        let copy = Copy { view, id, from, author, via: &via, left, ttl0, wants_author };
+        let copy = Copy { view, id, from, direct, via: &via, left, ttl0, wants_author };
         let mut bringer = LinkBringer { links: &mut self.links, now, link };
         match self.gossip.admit(now, &copy, verdict, &mut bringer) {
             Admission::New(way) => {
                 if way.is_verified() {
-                    self.keep_author(author, out);
+                    self.keep_author(&header.from, out);
                 }
                 let received_at = self.stamps.next(now);
                 self.gossip.begin_trace(now, &copy, way, received_at);
@@ -145,7 +142,7 @@ impl Node {
                     let kept = Kept { pos: 0, received_at, hops, via: Some(via), verified, frame: view.bytes().into() };
                     self.show(view, header, way, kept, out);
                 } else if is_signal {
-                    self.on_signal(now, link, view, header, (author, direct), way, out);
+                    self.on_signal(now, link, view, header, direct, way, out);
                 }
             }
             Admission::Copy { way, again } => {
@@ -154,7 +151,7 @@ impl Node {
                 }
                 self.tell_dropped(header, &via, DropCause::Duplicate, out);
                 if wants_author {
-                    self.on_signal(now, link, view, header, (author, direct), way, out);
+                    self.on_signal(now, link, view, header, direct, way, out);
                 }
             }
             Admission::Refused { cause, blame } => {
@@ -168,10 +165,10 @@ impl Node {
     }
 
     /// Keeps what has been seen of an author.
-    fn keep_author(&mut self, author: NodeIdRef<'_>, out: &mut Outbox) {
+    fn keep_author(&mut self, author: &str, out: &mut Outbox) {
         if self.has_state() {
             let row = self.gossip.author_row(&author.into());
-            self.store(Table::Replay, &author.text(), row, out);
+            self.store(Table::Replay, author, row, out);
         }
         while let Some(forgotten) = self.gossip.forget_author() {
             self.store(Table::Replay, &forgotten.text(), None, out);
@@ -186,14 +183,14 @@ impl Node {
         link: LinkId,
         view: &View<'_>,
         header: &Header<'_>,
-        (author, direct): (NodeIdRef<'_>, bool),
+        direct: bool,
         way: Way,
         out: &mut Outbox,
     ) {
         let (Some(username), Some(room)) = (&header.username, &header.room) else {
             return self.with_calls(now, out, |calls, _| calls.refuse_signal());
         };
-        let (kind, from, verified) = (&*header.kind, author, way.is_verified());
+        let (kind, from, verified) = (&*header.kind, NodeIdRef::from(&*header.from), way.is_verified());
         let (left, ttl0, addr) = (way.left, way.ttl0, self.links.get(link).map(|link| link.addr()));
         let signal = Signal { view, kind, from, username, room, left, ttl0, link, addr, direct, verified };
         self.with_calls(now, out, |calls, io| calls.on_signal(now, &signal, io));

@@ -51,8 +51,8 @@ fn bring(it: &mut Gossip, now: Now, message: &Value, left: u8, by: &mut Quiet) -
     let view = View::parse(json.as_bytes()).expect("an object");
     let (id, from) = (view.id.name().expect("an id"), view.from.name().expect("an author"));
     let via = NodeId::from("via");
-    let author = NodeIdRef::from(&*from);
-    let copy = Copy { view: &view, id: &id, from: &from, author, via: &via, left, ttl0: 32, wants_author: false };
+    let direct = via.is(&from);
+    let copy = Copy { view: &view, id: &id, from: &from, direct, via: &via, left, ttl0: 32, wants_author: false };
     let admission = it.admit(now, &copy, None, by);
     if let Admission::New(way) = &admission {
         it.begin_trace(now, &copy, *way, 0);
