@@ -28,6 +28,7 @@ use crate::outbox::{Bytes, Outbox, Output};
 use crate::wire::frame::{Decoder, TooLarge};
 use crate::wire::identity::Identity;
 use crate::wire::limits::{MAX_HANDSHAKES, MAX_MALFORMED};
+use crate::wire::message::may_be_an_originals_object;
 use crate::wire::noise::{self, NetworkKey};
 
 mod abuse;
@@ -502,10 +503,14 @@ impl Links {
         self.close(now, id, LinkCode::TooLarge, &reason, out);
     }
 
-    /// Counts a frame that is not of this protocol: the tenth closes the link.
-    pub fn on_malformed(&mut self, now: Now, id: LinkId, out: &mut Outbox) {
+    /// Counts a frame that is not of this protocol: the tenth closes the link, but for those that an original has passed on in
+    /// good faith.
+    pub fn on_malformed(&mut self, now: Now, id: LinkId, frame: &[u8], out: &mut Outbox) {
         self.counters.drop(DropCause::Malformed);
         let Some(link) = self.table.get_mut(id) else { return };
+        if link.peer.as_ref().is_some_and(|peer| !peer.is_level2()) && may_be_an_originals_object(frame) {
+            return;
+        }
         link.malformed += 1;
         if link.malformed > MAX_MALFORMED {
             let reason = format!("the peer sent {} frames that are not of this protocol", link.malformed);
