@@ -92,7 +92,9 @@ impl Calls {
         let view = signal.view;
         let host: std::net::IpAddr = view.udp_host.string().ok()?.parse().ok()?;
         let announced = (host, view.udp_port.number().and_then(|port| u16::try_from(port).ok())?).into();
-        if !is_allowed(announced) || view.bytes().len() > MAX_SIGNAL {
+        // As it goes on, so that all nodes judge alike.
+        let length = view.relayed_len(signal.left, signal.ttl0).max(view.bytes().len());
+        if !is_allowed(announced) || length > MAX_SIGNAL {
             return None;
         }
         let fields = Level2Fields::read(view);

@@ -17,6 +17,8 @@ const MAX_BATCH: usize = 64;
 /// A frame, as far as it has been looked at.
 #[derive(Debug)]
 pub struct Parsed<'a> {
+    /// Its bytes.
+    pub frame: &'a [u8],
     /// Where its fields stand.
     pub view: Result<View<'a>, Refusal>,
     /// The verdict on its signature, if that is known yet.
@@ -26,7 +28,7 @@ pub struct Parsed<'a> {
 impl<'a> Parsed<'a> {
     /// Parses a frame.
     pub fn new(frame: &'a [u8]) -> Self {
-        Self { view: View::parse(frame), verdict: None }
+        Self { frame, view: View::parse(frame), verdict: None }
     }
 }
 

@@ -13,6 +13,7 @@
 //! - [`table`]: the one place where a link appears and where it goes; [`connection`]: one link; [`timers`]: what is due when
 //! - [`queue`]: what waits to be written; [`crypt`]: the layer below frames; [`handshake`]: how it comes about
 //! - [`closing`]: how a link goes, and the end of all
+//! - [`strangers`]: who makes room before hello
 //! - [`hello`]: the first frame, and what it is refused for; [`settle`]: which of two links between the same nodes stays
 //! - [`control`]: pings, and the frames that neighbours send each other alone
 //! - [`dial`]: addresses that are dialled again and again; [`addr`]: how they are written
@@ -29,6 +30,7 @@ use crate::outbox::{Bytes, Outbox, Output};
 use crate::wire::frame::{Decoder, TooLarge};
 use crate::wire::identity::Identity;
 use crate::wire::limits::{MAX_HANDSHAKES, MAX_MALFORMED};
+use crate::wire::message::may_be_an_originals_object;
 use crate::wire::noise::{self, NetworkKey};
 
 mod abuse;
@@ -46,6 +48,7 @@ mod peer;
 mod queue;
 mod rates;
 mod settle;
+mod strangers;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -75,7 +78,7 @@ pub struct Settings {
     pub secure: bool,
     /// Neighbours at once.
     pub max_links: usize,
-    /// Links of one address at once, loopback exempt.
+    /// Links of one IPv4 address, or IPv6 network of 64 bits, at once; loopback exempt.
     pub max_links_per_addr: usize,
     /// Messages that a neighbour may say; `None`: any number.
     pub rate: Option<Rate>,
@@ -297,12 +300,9 @@ impl Links {
         if self.ending.is_some() {
             return out.push(Output::Close(id));
         }
-        let of_addr = || self.table.iter().filter(|(_, link)| link.addr.ip() == addr.ip()).count();
         let refused = if let Some(code) = self.shut_out(now, addr.ip()) {
             Some(format!("{code:?}"))
-        } else if self.neighbours.len() >= self.settings.max_links
-            || (!addr.ip().is_loopback() && of_addr() >= self.settings.max_links_per_addr)
-        {
+        } else if self.neighbours.len() >= self.settings.max_links || !self.has_room_for(now, addr.ip(), out) {
             Some("there are as many as may be".to_owned())
         } else {
             None
@@ -313,24 +313,34 @@ impl Links {
             return out.push(Output::Close(id));
         }
         if self.table.strangers().count() >= MAX_HANDSHAKES {
-            self.evict_stranger(now, out);
+            self.evict_stranger(now, |_| true, out);
         }
         self.table.insert(id, Link::new(now, addr, Direction::In, None));
+    }
+
+    /// Whether an address may have one more link. What is banned together is counted together, and its strangers make room.
+    fn has_room_for(&mut self, now: Now, ip: IpAddr, out: &mut Outbox) -> bool {
+        let net = abuse::net(ip);
+        let is_of_net = |ip: IpAddr| abuse::net(ip) == net;
+        net.is_loopback()
+            || self.table.iter().filter(|(_, link)| is_of_net(link.addr.ip())).count()
+                < self.settings.max_links_per_addr
+            || self.evict_stranger(now, is_of_net, out)
     }
 
     /// Makes room because the system has none for a peer that dials us.
     pub fn on_accept_failed(&mut self, now: Now, why: String, out: &mut Outbox) {
         self.news.push(News::Trouble(Trouble::AcceptFailed, why));
-        self.evict_stranger(now, out);
+        self.evict_stranger(now, |_| true, out);
     }
 
-    /// Evicts the oldest handshake, whatever has come on it: bytes may not have been read yet.
-    fn evict_stranger(&mut self, now: Now, out: &mut Outbox) {
-        let oldest = self.table.strangers().next();
-        if let Some(oldest) = oldest {
-            self.counters.links_refused += 1;
-            self.close(now, oldest, LinkCode::TooManyLinks, "pushed out by a newcomer before its hello", out);
-        }
+    /// Evicts a handshake of such an address. False: there is none.
+    fn evict_stranger(&mut self, now: Now, is: impl Fn(IpAddr) -> bool, out: &mut Outbox) -> bool {
+        let strangers: Vec<_> = self.table.strangers().filter(|it| is(it.ip)).collect();
+        let Some(evicted) = strangers::to_evict(now.mono, &strangers) else { return false };
+        self.counters.links_refused += 1;
+        self.close(now, evicted, LinkCode::TooManyLinks, "pushed out by a newcomer before its hello", out);
+        true
     }
 
     /// Takes in a link that a dial has given. False: no address to be linked was dialled so.
@@ -503,10 +513,14 @@ impl Links {
         self.close(now, id, LinkCode::TooLarge, &reason, out);
     }
 
-    /// Counts a frame that is not of this protocol: the tenth closes the link.
-    pub fn on_malformed(&mut self, now: Now, id: LinkId, out: &mut Outbox) {
+    /// Counts a frame that is not of this protocol: the tenth closes the link, but for those that an original has passed on in
+    /// good faith.
+    pub fn on_malformed(&mut self, now: Now, id: LinkId, frame: &[u8], out: &mut Outbox) {
         self.counters.drop(DropCause::Malformed);
         let Some(link) = self.table.get_mut(id) else { return };
+        if link.peer.as_ref().is_some_and(|peer| !peer.is_level2()) && may_be_an_originals_object(frame) {
+            return;
+        }
         link.malformed += 1;
         if link.malformed > MAX_MALFORMED {
             let reason = format!("the peer sent {} frames that are not of this protocol", link.malformed);

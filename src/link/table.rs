@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::connection::{Link, Stage};
+use super::crypt::Crypt;
 use super::queue::Queued;
+use super::strangers::Stranger;
 use super::timers::Timers;
 use crate::base::{LinkId, Now};
 use crate::outbox::{Bytes, Outbox, Output};
@@ -81,8 +83,14 @@ impl Table {
     }
 
     /// Links that were accepted and have not said hello, the oldest first.
-    pub fn strangers(&self) -> impl Iterator<Item = LinkId> {
-        self.iter().filter(|(_, it)| it.stage == Stage::Greeting && !it.direction.is_out()).map(|(id, _)| id)
+    pub fn strangers(&self) -> impl Iterator<Item = Stranger> {
+        let strangers = self.iter().filter(|(_, it)| it.stage == Stage::Greeting && !it.direction.is_out());
+        strangers.map(|(id, it)| Stranger {
+            id,
+            ip: it.addr.ip(),
+            since: it.since,
+            has_said: !matches!(it.crypt, Crypt::Unknown),
+        })
     }
 
     /// Queues a frame for a link. `None`: it takes none. False: it did not fit.

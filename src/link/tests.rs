@@ -85,23 +85,22 @@ impl Pair {
 
     /// Does what both sides want, until neither wants anything.
     fn settle(&mut self) {
-        loop {
-            self.answer();
-            self.perform();
-            let Some((to, link, bytes)) = self.bytes.pop_front() else {
-                if self.dials.is_empty() {
-                    return;
-                }
-                continue;
-            };
-            match bytes {
-                Some(bytes) => self.read(to, link, &bytes),
-                None => {
-                    let (now, side) = (self.now, &mut self.sides[to]);
-                    side.links.on_ended(now, link, None, &mut side.out);
-                }
+        while self.step() {}
+    }
+
+    /// Does one thing that they want. False: there is none.
+    fn step(&mut self) -> bool {
+        self.answer();
+        self.perform();
+        match self.bytes.pop_front() {
+            Some((to, link, Some(bytes))) => self.read(to, link, &bytes),
+            Some((to, link, None)) => {
+                let (now, side) = (self.now, &mut self.sides[to]);
+                side.links.on_ended(now, link, None, &mut side.out);
             }
+            None => return !self.dials.is_empty(),
         }
+        true
     }
 
     fn read(&mut self, to: usize, id: LinkId, mut bytes: &[u8]) {
@@ -333,6 +332,50 @@ fn strangers_have_a_bound_and_the_oldest_makes_room() {
     assert!(a.links.is_empty() && a.links.deadline().is_none(), "silent ones go, and leave nothing");
 }
 
+/// A dialler with a round trip of 150 ms, while strangers come and say nothing: `each` apart, from addresses that depend on their
+/// number. Whether it gets in.
+fn gets_in_beside(each: Duration, stranger: impl Fn(u32) -> IpAddr) -> bool {
+    let mut pair = Pair::new();
+    let come = |pair: &mut Pair, for_: Duration| {
+        for _ in 0..for_.as_micros() / each.as_micros() {
+            pair.now.mono += each;
+            pair.next_link += 1;
+            let (now, id) = (pair.now, LinkId(pair.next_link));
+            let b = &mut pair.sides[1];
+            b.links.on_accepted(now, id, (stranger(id.0 as u32), 9).into(), &mut b.out);
+            b.links.on_time(now, &mut b.out);
+            pair.perform();
+        }
+    };
+    come(&mut pair, Duration::from_millis(200));
+    pair.dial(0);
+    pair.answer();
+    pair.perform();
+    // What it says first comes with its connection; another may be accepted before it is read.
+    come(&mut pair, each * 3);
+    while let Some(at) = pair.bytes.iter().position(|(to, ..)| *to == 1) {
+        let (to, link, bytes) = pair.bytes.remove(at).expect("it is there");
+        pair.read(to, link, &bytes.expect("it does not hang up"));
+        pair.perform();
+    }
+    come(&mut pair, Duration::from_millis(150));
+    pair.settle();
+    pair.neighbours() == [1, 1]
+}
+
+#[test]
+fn a_newcomer_over_a_long_way_gets_in_beside_strangers() {
+    let ms = Duration::from_millis;
+    let ip = |text: String| text.parse::<IpAddr>().expect("an address");
+    // The dialler is 10.0.0.2.
+    assert!(gets_in_beside(ms(5), |_| ip("10.0.0.2".into())), "its own address");
+    assert!(gets_in_beside(ms(5), |n| ip(format!("10.0.0.{}", n % 250))), "its own network");
+    assert!(gets_in_beside(ms(5), |n| ip(format!("10.1.{}.{}", n / 250, n % 250))), "another network");
+    assert!(gets_in_beside(ms(5), |n| ip(format!("10.{}.{}.1", 1 + n / 250, n % 250))), "a network each");
+    assert!(gets_in_beside(ms(1), |n| ip(format!("10.1.{}.{}", n % 5, n % 251))), "five networks");
+    assert!(gets_in_beside(ms(1), |n| ip(format!("2001:db8:{:x}:{:x}::1", n % 100, n % 77))), "a whole /32");
+}
+
 #[test]
 fn links_of_one_address_have_a_bound_but_not_those_of_this_machine() {
     let mut pair = Pair::of(side(1, None, |it| it.max_links_per_addr = 2), side(2, None, |_| {}));
@@ -344,6 +387,25 @@ fn links_of_one_address_have_a_bound_but_not_those_of_this_machine() {
         }
         assert_eq!(a.links.len() - before, taken);
     }
+    // With IPv6 a machine has 64 bits of its own.
+    let before = a.links.len();
+    for (n, ip) in ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8:0:1::1"].into_iter().enumerate() {
+        let addr = (ip.parse::<IpAddr>().expect("an address"), 9).into();
+        a.links.on_accepted(now, LinkId(100 + n as u64), addr, &mut a.out);
+    }
+    assert_eq!(a.links.len() - before, 3);
+    assert!(a.links.get(LinkId(100)).is_none(), "the oldest that has not said hello makes room");
+}
+
+#[test]
+fn who_is_linked_makes_no_room_for_another_of_its_address() {
+    let mut pair = Pair::of(side(1, None, |it| it.max_links_per_addr = 1), side(2, None, |_| {}));
+    pair.dial(1);
+    pair.settle();
+    let (now, a) = (pair.now, &mut pair.sides[0]);
+    a.links.on_accepted(now, LinkId(9), ADDR[1].parse().expect("an address"), &mut a.out);
+    assert!(a.links.get(LinkId(9)).is_none());
+    assert_eq!((pair.neighbours(), pair.sides[0].links.counters().links_refused), ([1, 1], 1));
 }
 
 #[test]

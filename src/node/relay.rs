@@ -15,8 +15,8 @@ use crate::gossip::{Admission, Bringer, Copy, Verdict, Way};
 use crate::history::{Kept, Label};
 use crate::link::Links;
 use crate::rooms::Rooms;
-use crate::wire::control::{Control, Malformed};
-use crate::wire::limits::{MAX_TEXT, MAX_TTL};
+use crate::wire::control::{Control, Malformed, is_for_neighbours};
+use crate::wire::limits::{MAX_FRAME, MAX_TEXT, MAX_TTL};
 use crate::wire::message::{Refusal, Ttl, View};
 use crate::wire::room_key;
 
@@ -50,15 +50,16 @@ pub struct Handed {
 impl Node {
     /// Handles a frame that came after hello.
     pub(super) fn on_frame(&mut self, now: Now, id: LinkId, parsed: Parsed<'_>, out: &mut Outbox) {
+        let frame = parsed.frame;
         let kind = parsed.view.as_ref().map_err(|refusal| *refusal).and_then(|view| view.kind.name());
         let (Ok(view), Ok(kind)) = (&parsed.view, &kind) else {
-            return self.frame_refused(now, id, kind.err().unwrap_or(Refusal::Malformed), out);
+            return self.frame_refused(now, id, frame, kind.err().unwrap_or(Refusal::Malformed), out);
         };
         let Some(peer) = self.links.peer(id) else { return };
         if let Some(control) = Control::read(kind, view).filter(|_| peer.is_level2()) {
             match control {
                 Ok(control) => self.on_control(now, id, control, out),
-                Err(Malformed) => self.links.on_malformed(now, id, out),
+                Err(Malformed) => self.links.on_malformed(now, id, frame, out),
             }
             return self.hear_links(now, out);
         }
@@ -67,7 +68,7 @@ impl Node {
             ("voice_mute_status", Ttl::None) if !view.ttl.is_some() => Ttl::Left(MAX_TTL),
             (_, ttl) => ttl,
         };
-        if *kind != "chat" && (ttl == Ttl::None || *kind == "hello") {
+        if *kind != "chat" && (ttl == Ttl::None || is_for_neighbours(kind)) {
             // The host of a star-shaped version lists its clients and its settings; nobody else does. It is no authority for us,
             // but its voice is a mix: see `call`.
             if matches!(&**kind, "peer_list" | "channel_config") && view.from.string().is_ok_and(|it| peer.id.is(&it)) {
@@ -76,16 +77,16 @@ impl Node {
             // What some versions of the original send without `ttl` claims an authority that nobody has here.
             return self.counters.drop(DropCause::Ignored);
         }
-        match header(view, kind) {
+        match header(view, kind).and_then(|header| if fits(view, ttl) { Ok(header) } else { Err(Refusal::OverLimit) }) {
             Ok(header) => self.on_message(now, id, (view, parsed.verdict), &header, ttl, out),
-            Err(refusal) => self.frame_refused(now, id, refusal, out),
+            Err(refusal) => self.frame_refused(now, id, frame, refusal, out),
         }
     }
 
-    fn frame_refused(&mut self, now: Now, id: LinkId, refusal: Refusal, out: &mut Outbox) {
+    fn frame_refused(&mut self, now: Now, id: LinkId, frame: &[u8], refusal: Refusal, out: &mut Outbox) {
         match refusal {
             Refusal::Malformed => {
-                self.links.on_malformed(now, id, out);
+                self.links.on_malformed(now, id, frame, out);
                 self.hear_links(now, out);
             }
             Refusal::OverLimit => self.counters.drop(DropCause::OverLimit),
@@ -365,6 +366,14 @@ impl Bringer for LinkBringer<'_> {
 
     fn may_pass_unsigned(&mut self) -> bool {
         self.links.may_pass_unsigned(self.now, self.link)
+    }
+}
+
+/// Whether a message fits in a frame with what a relay adds to it: what does not is taken by no node, whichever it reaches first.
+fn fits(view: &View<'_>, ttl: Ttl) -> bool {
+    match ttl {
+        Ttl::Left(left) => view.relayed_len(left, view.hops(left).1) <= MAX_FRAME,
+        Ttl::None => true,
     }
 }
 

@@ -81,6 +81,32 @@ fn inject(net: &mut Net, at: At, id: &str, ttl: u8) {
 }
 
 #[test]
+fn those_who_come_over_long_ways_get_in_beside_strangers() {
+    /// How many of 8 nodes, each at 75 ms from the one that is dialled, get in at the first try.
+    fn got_in(each: Duration, stranger: impl Fn(u8) -> [u8; 4]) -> usize {
+        let mut net = Net::new(1, (ms(75), ms(75)));
+        let nodes = named(&mut net, 9);
+        let come = |net: &mut Net, mut for_: Duration| {
+            while for_ >= each {
+                for_ -= each;
+                let link = net.new_link();
+                let addr = SocketAddr::from((stranger(link.0 as u8), 9));
+                net.handle(nodes[0], Input::Accepted { link, addr });
+                net.run_for(each);
+            }
+        };
+        come(&mut net, ms(300));
+        for at in &nodes[1..] {
+            net.dial(*at, nodes[0]);
+            come(&mut net, ms(400));
+        }
+        nodes[1..].iter().filter(|at| !net.at(**at).neighbour_ids().is_empty()).count()
+    }
+    assert_eq!(got_in(ms(5), |n| [10, 200, 0, n]), 8, "200 a second of one network");
+    assert_eq!(got_in(ms(1), |n| [10, 200, n % 5, n]), 8, "1,000 a second of five networks");
+}
+
+#[test]
 fn a_message_goes_over_many_hops_and_counts_them() {
     let mut net = Net::new(1, (ms(1), ms(10)));
     let nodes = line(&mut net, 6);

@@ -23,9 +23,14 @@ pub enum Control<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
 
+/// Whether frames of a type are for one neighbour alone, and never passed on.
+pub fn is_for_neighbours(kind: &str) -> bool {
+    matches!(kind, "hello" | "ping" | "pong" | "confirm" | "confirmed" | "nick")
+}
+
 impl<'a> Control<'a> {
-    /// Reads a frame of that type. `None`: it is no control frame. One with a `ttl` is a message of an original, which may
-    /// bear such a type, too.
+    /// Reads a frame of that type. `None`: it is no control frame, or one that somebody has passed on, as its `ttl` shows:
+    /// who has said it can't be told.
     pub fn read(kind: &str, view: &View<'a>) -> Option<Result<Self, Malformed>> {
         if view.ttl.is_some() {
             return None;
@@ -74,7 +79,7 @@ mod tests {
         for json in [r#"{"type":"ping"}"#, r#"{"type":"confirm"}"#, r#"{"type":"nick","username":""}"#] {
             assert_eq!(read(json), Some(Err(Malformed)), "{json}");
         }
-        for json in [r#"{"type":"chat"}"#, r#"{"type":"ping","nonce":7,"ttl":3}"#] {
+        for json in [r#"{"type":"chat"}"#, r#"{"type":"ping","nonce":7,"ttl":3}"#, r#"{"type":"nick","ttl":null}"#] {
             assert_eq!(read(json), None, "{json}");
         }
     }

@@ -3,7 +3,7 @@
 //! Frames that lie whole in what was read are borrowed from it; only one that is cut in two is copied. Memory grows as
 //! bytes come, never from the length alone.
 
-use super::limits::{MAX_FIRST_FRAME, MAX_FRAME, MAX_SKIMMED_FRAME};
+use super::limits::{MAX_FIRST_FRAME, MAX_FRAME, MAX_SKIMMED_FRAME, MAX_SKIMMED_FRAME_LEVEL2};
 
 /// The length prefix, in bytes.
 pub const PREFIX: usize = 4;
@@ -13,9 +13,9 @@ pub const PREFIX: usize = 4;
 pub enum Allowance {
     /// A stranger: one small frame, its hello.
     First,
-    /// A neighbour of level 1: what is over the limit, and not over the original's, is skimmed.
+    /// A neighbour of level 1: what is over the limit, and is what an original may pass on, is skimmed.
     Level1,
-    /// A neighbour of level 2, which knows the limit.
+    /// A neighbour of level 2, which knows the limit, though perhaps not what it adds itself.
     Level2,
 }
 
@@ -24,7 +24,7 @@ impl Allowance {
         match self {
             Self::First => (MAX_FIRST_FRAME, MAX_FIRST_FRAME),
             Self::Level1 => (MAX_FRAME, MAX_SKIMMED_FRAME),
-            Self::Level2 => (MAX_FRAME, MAX_FRAME),
+            Self::Level2 => (MAX_FRAME, MAX_SKIMMED_FRAME_LEVEL2),
         }
     }
 }
@@ -216,7 +216,7 @@ mod tests {
         for (length, allowance) in [
             (MAX_FIRST_FRAME, Allowance::First),
             (MAX_SKIMMED_FRAME, Allowance::Level1),
-            (MAX_FRAME, Allowance::Level2),
+            (MAX_SKIMMED_FRAME_LEVEL2, Allowance::Level2),
         ] {
             let bomb = (length as u32 + 1).to_be_bytes();
             assert_eq!(Decoder::default().next(&mut &bomb[..], allowance), Err(TooLarge(length + 1)));
@@ -224,11 +224,13 @@ mod tests {
     }
 
     #[test]
-    fn a_large_frame_of_level_1_is_skimmed() {
+    fn a_large_frame_is_skimmed() {
         let large = frame(&vec![7; MAX_FRAME + 5]);
         let stream = [frame(b"a"), large, frame(b"b")].concat();
-        for piece in [3, 65_536, usize::MAX] {
-            let frames = feed(&stream, &[piece], Allowance::Level1).expect("no blame");
+        for (piece, level) in
+            [3, 65_536, usize::MAX].into_iter().flat_map(|it| [(it, Allowance::Level1), (it, Allowance::Level2)])
+        {
+            let frames = feed(&stream, &[piece], level).expect("no blame");
             assert_eq!(frames, [b"a".to_vec(), format!("skimmed {}", MAX_FRAME + 5).into_bytes(), b"b".to_vec()]);
         }
     }

@@ -73,9 +73,49 @@ pub fn node_id(public: &[u8; KEY]) -> NodeId {
 }
 
 /// Whether an id, however it is written, is one that only the holder of a key may bear. Ids of the original are addresses.
+///
+/// Readers of UUIDs differ in what they take. Refused is what any of those that are widely used takes for one of version 8:
+/// hyphens anywhere, in pairs of brackets or quotes, after `urn:uuid:`, with anything around it (Go), with white space, underscores
+/// or digits of other scripts in it (Python's `int`), and with groups that are shorter or longer than they should be (Java).
 pub fn belongs_to_a_key<'a>(id: impl Into<NodeIdRef<'a>>) -> bool {
     let id = id.into();
-    id.is_canonical() || Uuid::try_parse(&id.text()).is_ok_and(|id| id.get_version_num() == 8)
+    if id.is_canonical() {
+        return true;
+    }
+    let id = &*id.text();
+    let is_uuid = || Uuid::try_parse(id).is_ok_and(|id| id.get_version_num() == 8);
+    // Nearly all others are short, and have neither so many groups nor so many digits.
+    let groups = || id.bytes().filter(|byte| *byte == b'-').count() >= 4 && has_groups_of_version_8(id);
+    groups() || id.len() >= 32 && (is_uuid() || has_digits_of_version_8(id))
+}
+
+/// Groups of hexadecimal digits with hyphens between them, of which the third tells the version.
+fn has_groups_of_version_8(id: &str) -> bool {
+    let groups: Vec<&str> = id.split('-').collect();
+    groups.windows(5).any(|groups| {
+        let &[first, second, third, fourth, last] = groups else { return false };
+        let is_hex = |group: &str| group.bytes().all(|b| b.is_ascii_hexdigit());
+        // Something else may stand before and after them.
+        let ends =
+            first.ends_with(|c: char| c.is_ascii_hexdigit()) && last.starts_with(|c: char| c.is_ascii_hexdigit());
+        let version = third.len().checked_sub(4).and_then(|at| third.as_bytes().get(at));
+        ends && [second, third, fourth].into_iter().all(|group| !group.is_empty() && is_hex(group))
+            && version == Some(&b'8')
+    })
+}
+
+/// 32 characters that are digits, or what a reader skips, apart from hyphens and what stands around.
+fn has_digits_of_version_8(id: &str) -> bool {
+    let id = id.to_ascii_lowercase().replace("urn:", "").replace("uuid:", "");
+    let around = |c: char| matches!(c, '-' | '{' | '}' | '(' | ')' | '[' | ']' | '<' | '>' | '"' | '\'');
+    let id: Vec<char> = id.chars().filter(|c| !around(*c)).collect();
+    // A number may be signed, and say its base.
+    let skipped = |c: &char| c.is_whitespace() || matches!(c, '_' | '+' | 'x');
+    let is_digit = |c: char| c.is_ascii_hexdigit() || (!c.is_ascii() && c.is_numeric());
+    let digits: Vec<char> = id.iter().copied().filter(|c| !skipped(c)).collect();
+    // As in any number, what is missing is missing in front.
+    let version = digits.len().checked_sub(20).and_then(|at| digits.get(at));
+    id.len() == 32 && digits.iter().all(|c| is_digit(*c)) && version.is_some_and(|c| *c == '8' || !c.is_ascii())
 }
 
 #[cfg(test)]
@@ -127,10 +167,56 @@ mod tests {
     #[test]
     fn only_ids_of_version_8_belong_to_a_key() {
         let own = Identity::new(&[1; KEY]).id().to_string();
-        for id in [own.clone(), own.to_uppercase(), format!("{{{own}}}"), own.replace('-', "")] {
+        let (bare, upper) = (own.replace('-', ""), own.to_uppercase());
+        let spread = |by: &str| {
+            let pieces: Vec<&str> = (0..8).map(|n| &bare[4 * n..4 * n + 4]).collect();
+            pieces.join(by)
+        };
+        for id in [
+            format!("{{{own}}}"),
+            format!("({own})"),
+            format!("{{{bare}}}"),
+            format!("urn:uuid:{own}"),
+            format!("URN:UUID:{upper}"),
+            format!("uuid:{bare}"),
+            format!("urn:{bare}"),
+            format!("\"{own}\""),
+            format!(" {own}\n"),
+            format!("x{own}x"),
+            spread("-"),
+            own.replacen('-', "", 1),
+            own.replace("-8", "8-"),
+            own.replace("-8", "-08"),
+            format!("0{own}"),
+            own.clone(),
+            upper,
+            bare.clone(),
+        ] {
             assert!(belongs_to_a_key(&*id), "{id}");
         }
-        for id in ["127.0.0.1:5001", "", "6f1c2b9e-7a54-4a4e-8f0a-1f4f5d1c2b3a", &own[1..]] {
+        // What Python, and Java, make 00000001-0002-8003-8004-000000000005 of, and the like.
+        for id in [
+            "1-2-8003-8004-5",
+            "0x00000000028003800400000000000f",
+            "+0000000000280038004000000000005",
+            " 0000000000280038004000000000005",
+            "000_0000_8003_8004_0000_00000005",
+            "000000000000\u{ff18}0038004000000000005",
+            "000000000000\u{668}0038004000000000005",
+        ] {
+            assert!(belongs_to_a_key(id), "{id}");
+        }
+        for id in [
+            "127.0.0.1:5001",
+            "",
+            "6f1c2b9e-7a54-4a4e-8f0a-1f4f5d1c2b3a",
+            "6f1c2b9e7a544a4e8f0a1f4f5d1c2b3a",
+            "[2001:db8:85a3:8000:8000:8a2e:370:7334]:5000",
+            "2001:0db8:85a3:8000:8000:8a2e:0370:7334",
+            "a-host-of-8000-names-and-more:5000",
+            "alice-and-bob-8-9",
+            &bare[1..],
+        ] {
             assert!(!belongs_to_a_key(id), "{id}");
         }
     }

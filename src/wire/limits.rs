@@ -14,11 +14,14 @@ pub const fn bound(really: usize, fuzzed: usize) -> usize {
 pub const MAX_FIRST_FRAME: usize = 16 << 10;
 /// The time for the first frame.
 pub const FIRST_FRAME_TIME: Duration = Duration::from_secs(5);
-/// A frame, in bytes.
+/// A frame, in bytes. That of a message counts with what a relay adds to it, so that none is passed on that is over it.
 pub const MAX_FRAME: usize = 1 << 20;
-/// A frame that a level 1 peer may send without blame, in bytes: the original's own limit. Above [`MAX_FRAME`] it is
-/// skimmed (read and thrown away).
-pub const MAX_SKIMMED_FRAME: usize = 10 << 20;
+/// A frame that a level 2 peer may send without blame, in bytes. Above [`MAX_FRAME`] it is skimmed (read and thrown away):
+/// earlier versions add `ttl` and `ttl0` to a frame that they pass on, whether it still fits or not.
+pub const MAX_SKIMMED_FRAME_LEVEL2: usize = MAX_FRAME + 64;
+/// The same for a level 1 peer. An original takes 10 MiB, and passes that on as Python writes it, each character that is not
+/// ASCII in six or twelve: three or four times as much.
+pub const MAX_SKIMMED_FRAME: usize = 40 << 20;
 /// The time for a frame once its first byte has come.
 pub const FRAME_TIME: Duration = Duration::from_secs(30);
 /// How deep JSON may be nested: the message's own object is 1.

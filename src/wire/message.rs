@@ -23,6 +23,10 @@ pub enum Refusal {
     OverLimit,
 }
 
+/// The names of the fields that a relay changes, or adds.
+const TTL: &str = "ttl";
+const TTL0: &str = "ttl0";
+
 macro_rules! fields {
     ($($(#[doc = $doc:literal])* $field:ident $name:literal)*) => {
         /// The known fields of a message, each where it stands in the frame.
@@ -343,6 +347,19 @@ impl<'a> View<'a> {
         }
     }
 
+    /// The length of the frame as [`relay`](Self::relay) would write it, without the length before it.
+    pub fn relayed_len(&self, ttl: u8, ttl0: u8) -> usize {
+        let digits = |n: u8| n.checked_ilog10().map_or(1, |log| log as usize + 1);
+        let grown = |field: Field<'_>, name: &str, new: u8| match field.json() {
+            // A comma, the name in quotes, a colon.
+            None => (0, name.len() + 4 + digits(new)),
+            Some(json) if name == TTL0 && json.parse() == Ok(new) => (json.len(), json.len()),
+            Some(json) => (json.len(), digits(new)),
+        };
+        let changes = [grown(self.ttl, TTL, ttl), grown(self.ttl0, TTL0, ttl0)];
+        changes.iter().fold(self.bytes.len(), |length, (gone, added)| length - gone + added)
+    }
+
     /// Where a field's value stands in the frame.
     fn place(&self, field: Field<'_>) -> Option<Range<usize>> {
         let value = field.0?;
@@ -415,6 +432,15 @@ impl Edits<'_, '_> {
     }
 }
 
+/// Whether a frame that is malformed may have looked like an object to an original, which then passes it on in good faith:
+/// Python reads `NaN`, for one.
+pub fn may_be_an_originals_object(frame: &[u8]) -> bool {
+    std::str::from_utf8(frame).is_ok_and(|text| {
+        let text = text.trim();
+        text.starts_with('{') && text.ends_with('}')
+    })
+}
+
 /// Whether a text is one JSON value and nothing else.
 pub fn is_json(text: &[u8]) -> bool {
     serde_json::from_slice::<IgnoredAny>(text).is_ok()
@@ -445,6 +471,7 @@ mod tests {
         let mut out = Vec::new();
         view(json).relay(ttl, ttl0, &mut out);
         let (length, body) = out.split_at(PREFIX);
+        assert_eq!(view(json).relayed_len(ttl, ttl0), body.len(), "{json}");
         assert_eq!(u32::from_be_bytes(length.try_into().expect("4")) as usize, body.len());
         String::from_utf8(body.to_vec()).expect("UTF-8")
     }
@@ -493,7 +520,9 @@ mod tests {
         fn no_json_makes_it_panic(text in r#"\{("(id|ttl|msg|ts|meta)":("[a\\"u0-9]{0,4}"|[-0-9.e]{1,5}|\{\}|null),?){0,4}\}"#) {
             if let Ok(view) = View::parse(text.as_bytes()) {
                 let _ = (view.id.name(), view.msg.text(), view.ts.time(), view.meta.object(), view.ttl.ttl());
-                view.relay(1, 2, &mut Vec::new());
+                let mut out = Vec::new();
+                view.relay(1, 2, &mut out);
+                prop_assert_eq!(out.len(), PREFIX + view.relayed_len(1, 2));
             }
         }
     }

@@ -33,7 +33,7 @@ fn length_bombs_after_the_handshake() {
     let mut node = Node::start(&[]);
     let mut pair = Pair::around(&mut node);
     let over = |bytes: usize| u32::try_from(bytes + 1).unwrap().to_be_bytes();
-    for (level, bomb) in [(1, over(10 * MIB)), (1, [0xff; 4]), (2, over(MIB)), (2, over(10 * MIB))] {
+    for (level, bomb) in [(1, over(40 * MIB)), (1, [0xff; 4]), (2, over(MIB + 64)), (2, over(10 * MIB))] {
         let mut mallory = match level {
             1 => RawPeer::dial(&node.addr(), &fresh_id(), "Mallory"),
             _ => RawPeer::dial_level2(&node.addr(), "Mallory"),

@@ -21,6 +21,7 @@ mod links;
 mod pipes;
 #[cfg(feature = "audio")]
 mod real_sound;
+mod relays;
 mod secure;
 mod signed;
 mod snapshots;

@@ -1,5 +1,6 @@
 //! Ten thousand strangers, who connect and are no nodes, while honest ones chat.
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use super::honest::Honest;
 use crate::support::net::Net;
-use crate::support::raw::{Secrets, framed, fresh_secret, hello};
+use crate::support::raw::{Secrets, framed, fresh_secret, hello, hello_level2};
 use crate::support::{Node, PATIENCE, RawPeer, fresh_id, number, settles};
 
 /// How many there are.
@@ -158,6 +159,73 @@ fn ten_thousand_of_them_cost_honest_peers_nothing() {
     assert!(grown < GROWTH, "{grown} KiB");
     assert!(number(&node.ok(json!({ "cmd": "status" })), "handshakes") <= 16);
     node.finish().exited(0);
+}
+
+/// A node of level 2 comes from there, half of its round trip from the one that it dials. Whether that answers its hello.
+fn comes_over_a_long_way(from: [u8; 4], to: SocketAddr) -> bool {
+    /// What it hears is so old when it hears it, and as much again when its answer comes.
+    const WAY: Duration = Duration::from_millis(75);
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from((from, 0)).into()).expect("an address of this machine");
+    socket.connect(&to.into()).expect("the system accepts");
+    let mut stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    let (secrets, mut out) = (Secrets::new(), Vec::new());
+    let mut handshake = Handshake::dial(&secrets.keys, fresh_secret(), None, &mut out).expect("its own keys are good");
+    let _ = stream.write_all(&out);
+    let mut buffer = [0; 4096];
+    loop {
+        let Ok(n @ 1..) = stream.read(&mut buffer) else { return false };
+        thread::sleep(WAY * 2);
+        out.clear();
+        let proven = handshake.take(&secrets.keys, &mut &buffer[..n], &mut out).expect("a handshake");
+        if let Some(mut proven) = proven {
+            let hello = framed(hello_level2(&secrets.id, "Far").to_string().as_bytes());
+            proven.session.seal(&hello, &mut out).expect("it fits");
+            let _ = stream.write_all(&out);
+            return stream.read(&mut buffer).is_ok_and(|n| n > 0);
+        }
+        let _ = stream.write_all(&out);
+    }
+}
+
+/// How many of eight nodes that come over long ways, one after the other, get in while strangers come and say nothing.
+fn get_in_beside(each: Duration, from: [u8; 4], stranger: impl Fn(u32) -> [u8; 4] + Sync) -> usize {
+    let mut node = Node::start(&[]);
+    let to: SocketAddr = node.addr().parse().unwrap();
+    let gone = AtomicBool::new(false);
+    let in_ = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut stay = VecDeque::new();
+            for n in 0.. {
+                if gone.load(Ordering::Relaxed) {
+                    return;
+                }
+                let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+                socket.bind(&SocketAddr::from((stranger(n), 0)).into()).expect("an address of this machine");
+                stay.extend(socket.connect_timeout(&to.into(), PATIENCE).is_ok().then_some(socket));
+                if stay.len() > WAVE as usize {
+                    stay.pop_front();
+                }
+                thread::sleep(each);
+            }
+        });
+        let in_ = (0..8).filter(|_| comes_over_a_long_way(from, to)).count();
+        gone.store(true, Ordering::Relaxed);
+        in_
+    });
+    assert!(number(&node.ok(json!({ "cmd": "status" })), "handshakes") <= 16);
+    node.finish().exited(0);
+    in_
+}
+
+#[test]
+fn those_who_come_over_long_ways_get_in_beside_them() {
+    let five = Duration::from_millis(5);
+    let of_its_own = get_in_beside(five, [127, 0, 0, 1], |n| [127, 0, 0, 1 + (n % 200) as u8]);
+    assert!(of_its_own >= 4, "beside 200 a second of its own network: {of_its_own}");
+    let handful = get_in_beside(five / 5, [127, 0, 0, 1], |n| [127, 77, (n % 5) as u8, 1 + (n % 200) as u8]);
+    assert_eq!(handful, 8, "beside 1,000 a second of five networks");
 }
 
 #[test]
