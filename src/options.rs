@@ -117,7 +117,7 @@ pub struct Options {
     #[argh(option, default = "MAX_LINKS", arg_name = "n")]
     pub max_links: usize,
 
-    /// links at once of one address other than loopback (8)
+    /// links at once of one address (with IPv6: one /64) other than loopback (8)
     #[argh(option, default = "MAX_LINKS_PER_ADDR", arg_name = "n")]
     pub max_links_per_addr: usize,
 

@@ -72,14 +72,13 @@ impl Links {
         self.send_control(now, id, &Message::Confirmed { id: &message_id, message, taken }, out);
     }
 
-    /// Takes in a neighbour's user name.
+    /// Takes in a neighbour's user name, whichever of its links it has come over: the one in use bears it.
     pub fn on_username(&mut self, id: LinkId, username: &str) {
-        let Some(link) = self.table.get_mut(id) else { return };
+        let in_use = self.peer(id).and_then(|peer| self.neighbours.get(&peer.id));
+        let Some(link) = in_use.and_then(|id| self.table.get_mut(id)) else { return };
         let Some(peer) = link.peer.as_mut().filter(|peer| peer.username != username) else { return };
         peer.username = username.to_owned();
-        if link.stage == Stage::Up {
-            self.news.push(News::Renamed { peer: peer.id.clone(), username: username.to_owned() });
-        }
+        self.news.push(News::Renamed { peer: peer.id.clone(), username: username.to_owned() });
     }
 
     /// Takes a new user name for ourselves, and tells every neighbour that can hear it.

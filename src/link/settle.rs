@@ -23,10 +23,15 @@ impl Links {
         if both_level2 && incoming {
             self.say_hello(now, id, out);
         }
-        let peer_id = peer.id.clone();
+        let (peer_id, username) = (peer.id.clone(), peer.username.clone());
         self.log(LogLevel::Debug, out, || format!("a second link to {peer_id}"));
         let Some(link) = self.table.get_mut(id) else { return };
         link.peer = Some(peer);
+        if both_level2 {
+            // It has proved that it is the same node, and this is what it calls itself now.
+            self.on_username(id, &username);
+        }
+        let Some(link) = self.table.get_mut(id) else { return };
         // From here on the link's end is no failure of its target: that is linked, by the first link.
         (link.stage, link.since) = (Stage::Waiting, now.mono);
         let target = link.target.clone();
@@ -56,8 +61,11 @@ impl Links {
 
     /// The second link takes the place of the first, which the other end has left.
     pub(super) fn promote(&mut self, now: Now, first: LinkId, second: LinkId, out: &mut Outbox) {
+        let username = self.peer(first).map(|peer| peer.username.clone());
         let Some(link) = self.table.get_mut(second) else { return };
-        let Some(peer) = &link.peer else { return };
+        let Some(peer) = &mut link.peer else { return };
+        // It may have been told of a new name over the first link alone.
+        peer.username = username.unwrap_or_else(|| std::mem::take(&mut peer.username));
         self.neighbours.insert(peer, second);
         (link.stage, link.since) = (Stage::Up, now.mono);
         let pings = peer.pings;

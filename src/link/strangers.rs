@@ -5,7 +5,8 @@
 //! has the time that its way takes. A network is an IPv4 /24; with IPv6 it is the /32 with most places, in it the /48, and in
 //! that the /64. Within a network those go first that have said nothing, or have had [`SAID_COUNTS`] since they came, and then
 //! the oldest. It proves nothing to have said something, so that counts for no longer, and not between networks, unless
-//! they have equally many places. The newest are not judged so: what they have said may not have been read yet.
+//! they have equally many places. The newest, by number and by time, are not judged so: what they have said may not have been
+//! read yet.
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
@@ -15,6 +16,11 @@ use crate::base::LinkId;
 
 /// How long after it came a stranger that has said something is worth more than one that has not: longer than the longest ways take.
 const SAID_COUNTS: Duration = Duration::from_secs(1);
+/// A stranger that came so shortly before may have said something that has not been read. A guess: some turns of the loop.
+const UNREAD: Duration = Duration::from_millis(20);
+/// How many of those that are there are judged by what they have said: a quarter, the oldest. The others may be unread however
+/// long ago they came, if the system has kept this process waiting: a turn of accepting takes in a quarter.
+const JUDGED: usize = 4;
 
 /// A link that was accepted and has not said hello.
 #[derive(Debug, Clone, Copy)]
@@ -33,11 +39,10 @@ pub struct Stranger {
 pub fn to_evict(now: Instant, all: &[Stranger]) -> Option<LinkId> {
     let nets: Vec<[u128; 3]> = all.iter().map(|it| networks(it.ip)).collect();
     let places = |level: usize, of: &[u128; 3]| nets.iter().filter(|it| it[..=level] == of[..=level]).count();
-    // A turn of accepting takes in a quarter of those that may be there at once.
-    let judged = all.len() - (all.len() / 2).max(4).min(all.len());
+    let judged = all.len().div_ceil(JUDGED);
     let judge = |(index, (it, net)): (usize, (&Stranger, &[u128; 3]))| {
-        let counts = it.has_said && now.saturating_duration_since(it.since) < SAID_COUNTS;
-        let is_silent = !counts && index < judged;
+        let age = now.saturating_duration_since(it.since);
+        let is_silent = index < judged && age >= if it.has_said { SAID_COUNTS } else { UNREAD };
         ((Reverse([0, 1, 2].map(|level| places(level, net))), !is_silent, index), it.id)
     };
     all.iter().zip(&nets).enumerate().map(judge).min().map(|(_, id)| id)
@@ -63,7 +68,7 @@ mod tests {
     /// Strangers of these addresses, a millisecond between any two; those with a `!` have said something. Gives the place of the
     /// one that goes.
     fn evicted(all: &[&str]) -> Option<usize> {
-        evicted_at(Duration::ZERO, all)
+        evicted_at(Duration::from_millis(100), all)
     }
 
     fn evicted_at(after: Duration, all: &[&str]) -> Option<usize> {
@@ -107,5 +112,6 @@ mod tests {
         let said = ["10.0.0.1!", "10.0.0.2", "10.0.0.3!", "10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.7", "10.0.0.8"];
         assert_eq!(evicted_at(Duration::from_millis(999), &said), Some(1));
         assert_eq!(evicted_at(SAID_COUNTS, &said), Some(0));
+        assert_eq!(evicted_at(UNREAD, &said), Some(0), "what the second has said may be unread");
     }
 }

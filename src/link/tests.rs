@@ -485,6 +485,40 @@ fn a_new_name_is_told_to_neighbours_and_a_new_one_of_theirs_is_news() {
 }
 
 #[test]
+fn a_second_link_under_another_name_is_told_and_so_is_what_is_said_on_either() {
+    let mut pair = Pair::new();
+    // The one with the lower id decides which link stays; the other is to hear of the new name.
+    let hears = usize::from(pair.sides[0].links.settings.id < pair.sides[1].links.settings.id);
+    pair.dial(hears);
+    pair.settle();
+    let renamed = |pair: &mut Pair| {
+        let side = &mut pair.sides[hears];
+        side.news.extend(side.links.take_news());
+        let last = side.news.iter().rev().find_map(|news| match news {
+            News::Renamed { username, .. } => Some(username.clone()),
+            _ => None,
+        });
+        let in_use = side.links.neighbours().iter().next().expect("a neighbour").link;
+        assert_eq!(last.as_ref(), side.links.peer(in_use).map(|peer| &peer.username), "what it is called was told");
+        last.expect("a new name")
+    };
+    let first = pair.sides[hears].links.iter().next().expect("a link").0;
+    pair.sides[1 - hears].links.settings.username = "second".into();
+    pair.dial(1 - hears);
+    let waits = |pair: &Pair| pair.sides[hears].links.iter().any(|(_, link)| link.stage() == Stage::Waiting);
+    while !waits(&pair) {
+        assert!(pair.step(), "a second link");
+    }
+    assert_eq!(renamed(&mut pair), "second");
+    pair.sides[hears].links.on_username(first, "third");
+    assert_eq!(renamed(&mut pair), "third");
+    let (now, side) = (pair.now, &mut pair.sides[hears]);
+    side.links.close(now, first, LinkCode::Closed, "gone", &mut side.out);
+    assert!(side.links.get(first).is_none() && side.links.neighbours().len() == 1);
+    assert_eq!(renamed(&mut pair), "third", "the second link has taken its place");
+}
+
+#[test]
 fn the_end_hands_over_what_is_queued_and_takes_nothing_new() {
     let mut pair = Pair::new();
     pair.dial(0);
