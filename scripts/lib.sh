@@ -154,6 +154,22 @@ build_begins() {
         sed 's/ (\*)$//' | sort -u | wc -l
 }
 
+# looks_like_line SETTINGS: whether the settings of --line are in their form; so that what is mistyped is told before anything
+# is built. `check_line` knows the rest.
+looks_like_line() {
+    local part='((loss|burst|delay|reorder|duplicate)=[0-9.]+|jitter=[a-z]+(:[0-9.-]+)?)'
+    [[ $1 =~ ^$part(,\ *$part)*$ ]] ||
+        usage_error "--line takes loss=PERCENT, burst=DATAGRAMS, delay=MS, jitter=…, reorder=PERCENT and duplicate=PERCENT, separated by commas, not $1"
+}
+
+# check_line SETTINGS: ends the script with the program's own word if it does not take the settings. After build_node.
+check_line() {
+    local why
+    why=$("$P2P_CHAT" --port 0 --line "$1" --version 2>&1 >/dev/null) && return
+    why=${why%%$'\n'*}
+    usage_error "--line $1: ${why##*: }"
+}
+
 # ----------------------------------------------------------------------------------------------------------- nodes
 
 # By the node's name: the process, the descriptor that its stdin is written to, its TCP address and its node id.
@@ -231,7 +247,7 @@ node_start() {
     read -r "NODE_ADDR[$name]" "NODE_ID[$name]" <<<"$ready"
     if [[ $ready == ' ' ]]; then
         note "$name did not start:"
-        tail -n 5 "$NET_DIR/$name.jsonl" "$NET_DIR/$name.err" >&2
+        tail -n 5 "$NET_DIR/$name.jsonl" "$NET_DIR/$name.err" | jq -Rr -L "$ROOT/scripts" 'include "net"; printable' >&2
         return 1
     fi
 }
@@ -264,9 +280,11 @@ node_tell() {
 node_call() {
     local id=sh-$BASHPID-$RANDOM$RANDOM status=0
     node_tell "$1" "{\"id\":\"$id\",${2#*\{}" || return 1
-    node_first "$1" "$P2P_DEADLINE" --arg id "$id" --arg name "$1" 'inputs | select(.event == "reply" and .id == $id)
+    node_first "$1" "$P2P_DEADLINE" --arg id "$id" --arg name "$1" "$(<"$ROOT/scripts/net.jq")"'
+        inputs | select(.event == "reply" and .id == $id)
         | if .ok then .result
-          else "\($name) refused \(.cmd): \(.error.message) (\(.error.code))\n" | halt_error(1) end' || status=$?
+          else "\($name) refused \(.cmd): \(.error.message) (\(.error.code))" | printable + "\n" | halt_error(1) end' ||
+        status=$?
     case $status in
     0) ;;
     1) return 1 ;;

@@ -3,10 +3,18 @@
 # A log is what a node said on stdout. Logs are read one after the other; each begins with `ready`, which says whose it
 # is. Nodes are named by their ids here; `.names` has their user names.
 
-# Text of other people's, fit for a terminal or a picture: no control characters, none that turn the writing around.
+# Text of other people's, fit for a terminal or a picture: no control characters, none that turn the writing around, end a line
+# or can't be seen (those that the node writes as \u{..} on stderr). A question mark takes their place.
 def printable:
     explode
-    | map(if . < 32 or (. >= 127 and . < 160) or (. >= 8234 and . <= 8238) or (. >= 8294 and . <= 8297) then 63 else . end)
+    | map(if . < 127 then (if . < 32 then 63 else . end)
+          elif . < 160 or . == 173 or . == 847 or (. >= 1536 and . <= 1541) or . == 1564 or . == 1757 or . == 1807
+              or . == 2192 or . == 2193 or . == 2274 or . == 4447 or . == 4448 or . == 6068 or . == 6069
+              or (. >= 6155 and . <= 6159) or (. >= 8203 and . <= 8207) or (. >= 8232 and . <= 8238)
+              or (. >= 8288 and . <= 8303) or . == 10240 or . == 12644 or . == 65279 or . == 65440
+              or (. >= 65520 and . <= 65531) or . == 69821 or . == 69837 or (. >= 78896 and . <= 78911)
+              or (. >= 113824 and . <= 113827) or (. >= 119155 and . <= 119162) or (. >= 917504 and . <= 921599)
+          then 63 else . end)
     | implode;
 
 # Milliseconds since 1970 of an RFC 3339 time in UTC; null for anything else (the original sends a time without zone).

@@ -82,6 +82,8 @@ pub enum Output {
     },
     /// Play 5 ms: the answer to `PlaybackDue`.
     Play(Box<crate::voice::Chunk>),
+    /// Have a microphone that is a file wait, or go on: this node is muted, or no longer.
+    PauseMic(bool),
     /// Let go of microphone and speaker.
     StopAudio,
     /// Load kept messages of a room from the store, and answer with `Loaded`.

@@ -1,6 +1,6 @@
 //! The program around the node: what the command line asks for, from start to exit code.
 
-use std::io::{self, ErrorKind, IsTerminal, Read, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -16,6 +16,10 @@ use crate::node::Config;
 use crate::options::{self, Asked, KeyFile, Options, Run};
 use crate::wire::noise::NetworkKey;
 use crate::wire::room_key::Scheme;
+
+mod keys;
+
+use keys::Secret;
 
 /// The exit code of an error inside.
 const EXIT_INTERNAL: u8 = 1;
@@ -145,9 +149,12 @@ fn prepare(run: Run) -> Result<Prepared, Failure> {
     let (tcp, udp) = driver::bound(&sockets).map_err(|e| internal(&e.to_string()))?;
     let (udp_host, no_address) = voice_host(udp, run.options.advertise.as_deref())?;
     check_audio(&run.options)?;
-    let passphrases = run.key_files.iter().map(read_passphrase).collect::<Result<Vec<_>, _>>()?;
+    let mut odd = Vec::new();
+    let passphrases = run.key_files.iter().map(|it| read_passphrase(it, &mut odd)).collect::<Result<Vec<_>, _>>()?;
     let keys = driver::keys::derive_all(&passphrases);
-    let network_key = network_key(&run.options)?;
+    let network_key = network_key(&run.options, &mut odd)?;
+    // One warning for all: of a kind, only one is given a minute.
+    let odd = (!odd.is_empty()).then(|| (WarningCode::OddKey, odd.join("; ")));
     let mut entropy = [0; 32];
     getrandom::fill(&mut entropy).map_err(|e| internal(&format!("no random numbers: {e}")))?;
     let (store, identity, rows, warnings) = match run.options.state.as_deref().map(open_state).transpose()? {
@@ -185,7 +192,7 @@ fn prepare(run: Run) -> Result<Prepared, Failure> {
         keys,
         log: options.log,
     };
-    Ok((sockets, config, store, warnings.into_iter().chain(warning).chain(no_address).collect()))
+    Ok((sockets, config, store, warnings.into_iter().chain(warning).chain(no_address).chain(odd).collect()))
 }
 
 fn open_state(path: &str) -> Result<Opened, Failure> {
@@ -248,58 +255,43 @@ fn check_audio(options: &Options) -> Result<(), Failure> {
     crate::audio::check(&mic, &speaker).map_err(fail)
 }
 
-/// More than a key file has, in bytes. A guess.
-const MAX_KEY_FILE: u64 = 64 << 10;
-
-/// Reads a file whose first line is a secret. It may be a pipe.
-fn read_key_file(file: &str) -> io::Result<String> {
-    let mut text = String::new();
-    std::fs::File::open(file)?.take(MAX_KEY_FILE + 1).read_to_string(&mut text)?;
-    match text.len() as u64 > MAX_KEY_FILE {
-        true => Err(io::Error::other("it has more than 64 KiB: is it a key file?")),
-        false => Ok(text),
-    }
-}
-
 /// The environment variable that may hold a network's key.
 const NETWORK_KEY: &str = "P2P_CHAT_NETWORK_KEY";
 
-/// Reads the network's key, if there is one: the first line of a file, or of the environment variable.
-fn network_key(options: &Options) -> Result<Option<NetworkKey>, Failure> {
-    let cannot = |what: &str, why: &str| Failure {
+/// Reads the network's key, if there is one: the first line of a file, or of the environment variable. Notes in `odd` what is
+/// odd about it.
+fn network_key(options: &Options, odd: &mut Vec<String>) -> Result<Option<NetworkKey>, Failure> {
+    let (what, secret) = match (&options.network_key_file, std::env::var(NETWORK_KEY)) {
+        (Some(file), _) => (format!("--network-key-file {file}"), Secret::read(file)),
+        (None, Ok(text)) => (
+            NETWORK_KEY.to_owned(),
+            Secret::of(&text).ok_or_else(|| "its first line is empty; it holds the key".to_owned()),
+        ),
+        (None, Err(std::env::VarError::NotPresent)) => return Ok(None),
+        (None, Err(_)) => (NETWORK_KEY.to_owned(), Err("it is not UTF-8".to_owned())),
+    };
+    // An empty key would be one that everybody knows.
+    let secret = noted(&what, secret, odd)?;
+    let key = NetworkKey::derive(&secret).ok_or_else(|| internal("no memory to derive the network's key"))?;
+    Ok(Some(key))
+}
+
+/// Reads a room's passphrase, the first line of a file. Notes in `odd` what is odd about it.
+fn read_passphrase(it: &KeyFile, odd: &mut Vec<String>) -> Result<Passphrase, Failure> {
+    let KeyFile { room, scheme, file } = it;
+    let option = if *scheme == Scheme::Original { "--original-key-file" } else { "--room-key-file" };
+    let text = noted(&format!("{option} {file}"), Secret::read(file), odd)?;
+    Ok(Passphrase { room: room.clone(), scheme: *scheme, text })
+}
+
+/// The secret that was read, with what is odd about it noted.
+fn noted(what: &str, secret: Result<Secret, String>, odd: &mut Vec<String>) -> Result<String, Failure> {
+    let fail = |why: String| Failure {
         code: FatalCode::CannotRead,
         message: format!("{what}: {why}"),
         exit: EXIT_CANNOT_START,
     };
-    let (what, text) = match (&options.network_key_file, std::env::var(NETWORK_KEY)) {
-        (Some(file), _) => {
-            let what = format!("--network-key-file {file}");
-            let text = read_key_file(file).map_err(|e| cannot(&what, &e.to_string()))?;
-            (what, text)
-        }
-        (None, Ok(text)) => (NETWORK_KEY.to_owned(), text),
-        (None, Err(std::env::VarError::NotPresent)) => return Ok(None),
-        (None, Err(_)) => return Err(cannot(NETWORK_KEY, "it is not UTF-8")),
-    };
-    // An empty key would be one that everybody knows.
-    let secret = text.lines().next().filter(|secret| !secret.is_empty());
-    let secret = secret.ok_or_else(|| cannot(&what, "its first line is empty; it holds the key"))?;
-    let key = NetworkKey::derive(secret).ok_or_else(|| internal("no memory to derive the network's key"))?;
-    Ok(Some(key))
-}
-
-/// Reads a room's passphrase, the first line of a file.
-fn read_passphrase(it: &KeyFile) -> Result<Passphrase, Failure> {
-    let KeyFile { room, scheme, file } = it;
-    let option = if *scheme == Scheme::Original { "--original-key-file" } else { "--room-key-file" };
-    let cannot = |why: String| Failure {
-        code: FatalCode::CannotRead,
-        message: format!("{option} {file}: {why}"),
-        exit: EXIT_CANNOT_START,
-    };
-    let text = read_key_file(file).map_err(|e| cannot(e.to_string()))?;
-    match text.lines().next() {
-        Some(line) if !line.is_empty() => Ok(Passphrase { room: room.clone(), scheme: *scheme, text: line.to_owned() }),
-        _ => Err(cannot("its first line is empty; it holds the passphrase".to_owned())),
-    }
+    let secret = secret.map_err(fail)?;
+    odd.extend(secret.odd.map(|how| format!("{what}: the key {how}")));
+    Ok(secret.text)
 }

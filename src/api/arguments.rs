@@ -72,6 +72,7 @@ pub struct SendArgs {
     /// The room; the active one if left out.
     pub room: Option<Name>,
     /// The message's id, a UUID of the caller's: sent twice, it goes out once.
+    #[serde(default, deserialize_with = "uuid")]
     pub message: Option<uuid::Uuid>,
     /// Wait until there are so many links (error `no_links`).
     #[serde(default)]
@@ -102,15 +103,18 @@ const fn thirty_seconds() -> u64 {
 fn timeout<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     let ms = u64::deserialize(from)?;
     if ms > MAX_TIMEOUT_MS {
-        return Err(de::Error::custom(format_args!("`timeout_ms` is at most {MAX_TIMEOUT_MS} (a day)")));
+        return Err(de::Error::custom(format_args!(
+            "takes a whole number from 0 to {MAX_TIMEOUT_MS} (a day), not {ms}"
+        )));
     }
     Ok(ms)
 }
 
-fn scheme<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Scheme>, D::Error> {
-    let Some(name) = Option::<String>::deserialize(from)? else { return Ok(None) };
-    let known = Scheme::deserialize(Value::String(name.clone()));
-    known.map(Some).map_err(|_| de::Error::custom(format_args!("unknown scheme `{}`", name.escape_debug())))
+fn uuid<'de, D: Deserializer<'de>>(from: D) -> Result<Option<uuid::Uuid>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(from)? else { return Ok(None) };
+    uuid::Uuid::parse_str(&text)
+        .map(Some)
+        .map_err(|e| de::Error::custom(format_args!("takes a UUID, and this is none: {e}")))
 }
 
 fn meta<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Map<String, Value>>, D::Error> {
@@ -118,10 +122,15 @@ fn meta<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Map<String, Value>>
     if let Some(meta) = &meta {
         let bytes = serde_json::to_vec(meta).map_err(de::Error::custom)?;
         if bytes.len() > MAX_META {
-            return Err(de::Error::custom(format_args!("`meta` has {} bytes, at most {MAX_META} go", bytes.len())));
+            return Err(de::Error::custom(format_args!(
+                "takes an object of at most {MAX_META} bytes, this one has {}",
+                bytes.len()
+            )));
         }
         if crate::wire::json::depth(&bytes) >= crate::wire::limits::MAX_DEPTH {
-            return Err(de::Error::custom("`meta` is nested too deep for the network"));
+            return Err(de::Error::custom(
+                "takes an object that is nested less deep: the network would not pass it on",
+            ));
         }
     }
     Ok(meta)
@@ -162,7 +171,6 @@ pub struct KeyArgs {
     /// The room; the active one if left out.
     pub room: Option<Name>,
     /// The encryption; `argon2id` if left out. `original`, which the Python program reads, is weak.
-    #[serde(default, deserialize_with = "scheme")]
     pub scheme: Option<Scheme>,
 }
 

@@ -1,21 +1,29 @@
 //! A line of input to a [`Request`]: which command, with which arguments, or what is wrong with it.
 //!
-//! A line that is wrong still gives its `cmd` and `id` when they can be read, so that its reply finds its sender.
+//! A line that is wrong still gives its `cmd` and `id` when they can be found, so that its reply finds its sender.
 //! The table at the end is the one list of commands; parsing, the schema and `help` are made from it.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{self, DeserializeOwned, MapAccess, Visitor};
+use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::arguments::*;
 use super::error::{ApiError, ErrorCode};
 use super::id::CommandId;
+use super::marks::{Marks, Seeker};
 use super::result;
+use super::take::take;
+use crate::wire::json::mend_surrogates;
+use crate::wire::message;
 
 /// The longest line of input or output, in bytes, its newline left out.
 pub const MAX_LINE: usize = 1 << 20;
+
+/// The byte order mark, in UTF-8. It says nothing, and stands before the first line only if files are not joined.
+const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// A line of input, as far as it could be understood.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,64 +45,117 @@ pub struct Request {
 impl Request {
     /// Reads one line (without its newline). `None` if it is to be skipped: blank, or a comment.
     pub fn parse(line: u64, bytes: &[u8]) -> Option<Self> {
+        // Some editors, and some shells' pipes, put it before what they write.
+        let bytes = bytes.strip_prefix(BOM).unwrap_or(bytes);
         match bytes.trim_ascii_start().first() {
             None | Some(b'#') => return None,
             Some(_) => {}
         }
-        let mut request = Self::refused(line, ErrorCode::BadJson, "");
+        let mut request = Self::refused(line, ErrorCode::BadJson, "", Marks::default());
         request.body = request.read(bytes);
         Some(request)
     }
 
-    /// The request that stands for a line which could not be read at all.
-    pub fn refused(line: u64, code: ErrorCode, message: &str) -> Self {
+    /// The request that stands for a line which could not be read at all, but for its marks.
+    pub fn refused(line: u64, code: ErrorCode, message: &str, marks: Marks) -> Self {
+        let Marks { id, cmd, may_fail } = marks;
         let body = Err(ApiError::new(code, message));
-        Self { line, id: None, cmd: None, is_async: false, may_fail: false, body }
+        Self { line, id, cmd: cmd.as_deref().map(short), is_async: false, may_fail, body }
     }
 
+    /// Reads the line's fields, and then the command that they make.
     fn read(&mut self, bytes: &[u8]) -> Result<Command, ApiError> {
-        let fail = |code, message: String| Err(ApiError::new(code, message));
-        let text = match std::str::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(e) => return fail(ErrorCode::BadUtf8, format!("not UTF-8 from byte {} on", e.valid_up_to() + 1)),
-        };
-        let mut fields = match serde_json::from_str::<Fields>(text) {
-            Ok(Fields(fields)) => fields,
-            Err(e) if e.is_data() && e.to_string().starts_with("invalid type") => {
-                let form = r#"a command is an object, such as {"cmd":"send","text":"hi"}"#;
-                return fail(ErrorCode::NotAnObject, form.to_owned());
+        let (mut fields, torn) = match fields(bytes) {
+            Ok(fields) => fields,
+            Err(error) => {
+                let Marks { id, cmd, may_fail } = Seeker::find(bytes);
+                (self.id, self.cmd, self.may_fail) = (id, cmd.as_deref().map(short), may_fail);
+                return Err(error);
             }
-            Err(e) => return fail(ErrorCode::BadJson, format!("not a JSON object on one line: {e}")),
         };
-        let id = fields.remove("id");
-        let may_fail = fields.remove("may_fail");
-        let is_async = fields.remove("async");
-        let cmd = fields.remove("cmd");
-        if let Some(Value::String(name)) = &cmd {
-            self.cmd = Some(name.chars().take(MAX_NAME).collect());
-        }
         // What can be read is kept, whatever is wrong with the rest.
-        let id = id.map(CommandId::read).transpose();
+        let cmd = fields.remove("cmd");
+        let mut mark = |name: &str| fields.remove(name).filter(|value| !value.is_null());
+        let (id, may_fail, is_async) = (mark("id"), mark("may_fail"), mark("async"));
+        let is_torn = |name: &str| torn.iter().any(|it| it == name);
+        if let Some(Value::String(name)) = cmd.as_ref().filter(|_| !is_torn("cmd")) {
+            self.cmd = Some(short(name));
+        }
+        let id = id.filter(|_| !is_torn("id")).map(CommandId::read).transpose();
         let (may_fail, is_async) = (flag("may_fail", may_fail), flag("async", is_async));
         self.id = id.as_ref().ok().cloned().flatten();
         self.may_fail = may_fail.as_ref().is_ok_and(|on| *on);
         id?;
         may_fail?;
         self.is_async = is_async?;
+        let may_be_torn = |name: &str| matches!(name, "text" | "meta") && self.cmd.as_deref() == Some("send");
+        if let Some(name) = torn.iter().find(|name| !may_be_torn(name)) {
+            let message = format!(
+                "`{}` holds half of a surrogate pair (\\ud800 to \\udfff alone), which is no character; only in `text` and `meta` \
+                 U+FFFD takes its place",
+                short(name).escape_debug()
+            );
+            return Err(ApiError::new(ErrorCode::BadValue, message));
+        }
         match cmd {
             Some(Value::String(name)) => Command::read(&name, fields),
-            Some(_) => fail(ErrorCode::BadType, "`cmd` must be a string".to_owned()),
-            None => fail(ErrorCode::MissingField, "`cmd` is missing: which command?".to_owned()),
+            Some(_) => Err(ApiError::new(ErrorCode::BadType, "`cmd` takes a string: the name of a command")),
+            None => Err(ApiError::new(ErrorCode::MissingField, "`cmd` is missing: which command?")),
         }
     }
+}
+
+/// As much of a name as a reply repeats.
+fn short(name: &str) -> String {
+    name.chars().take(MAX_NAME).collect()
 }
 
 fn flag(name: &str, value: Option<Value>) -> Result<bool, ApiError> {
     match value {
         None => Ok(false),
         Some(Value::Bool(value)) => Ok(value),
-        Some(_) => Err(ApiError::new(ErrorCode::BadType, format!("`{name}` must be true or false"))),
+        Some(_) => Err(ApiError::new(ErrorCode::BadType, format!("`{name}` takes true or false"))),
     }
+}
+
+/// The fields of a line. Beside them the names of those that held half of a surrogate pair, or bear one themselves: U+FFFD has
+/// taken its place.
+fn fields(bytes: &[u8]) -> Result<(Map<String, Value>, Vec<String>), ApiError> {
+    let fail = |code, message: String| Err(ApiError::new(code, message));
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(e) => return fail(ErrorCode::BadUtf8, format!("not UTF-8 from byte {} on", e.valid_up_to() + 1)),
+    };
+    let (read, mended) = match serde_json::from_str::<Fields>(text) {
+        Err(e) if e.is_syntax() => {
+            let mended = mend_surrogates(text);
+            (serde_json::from_str(&mended), matches!(mended, Cow::Owned(_)).then_some(mended))
+        }
+        read => (read, None),
+    };
+    let fields = match read {
+        Ok(Fields(fields)) => fields,
+        Err(e) if e.is_data() && e.to_string().starts_with("invalid type") => {
+            let form = r#"a command is an object, such as {"cmd":"send","text":"hi"}"#;
+            return fail(ErrorCode::NotAnObject, form.to_owned());
+        }
+        Err(e) => return fail(ErrorCode::BadJson, format!("not a JSON object on one line: {e}")),
+    };
+    Ok((fields, mended.map(|mended| torn(text, &mended)).unwrap_or_default()))
+}
+
+/// The names of the fields in which something was mended.
+fn torn(line: &str, mended: &str) -> Vec<String> {
+    let all = message::fields(mended.as_bytes()).unwrap_or_default();
+    // Mending moves nothing: so a value stands where it stood.
+    let is_whole = |value: &str| {
+        let start = (value.as_ptr() as usize).checked_sub(mended.as_ptr() as usize);
+        start.is_some_and(|start| line.get(start..start + value.len()) == Some(value))
+    };
+    all.into_iter()
+        .filter(|(name, value)| name.contains('\u{fffd}') || !is_whole(value))
+        .map(|(name, _)| name.into())
+        .collect()
 }
 
 /// An object's fields, a key named twice being an error.
@@ -123,23 +184,6 @@ impl<'de> Deserialize<'de> for Fields {
     }
 }
 
-/// Reads a command's arguments, with the error code that fits what is wrong with them.
-fn arguments<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, ApiError> {
-    serde_json::from_value(Value::Object(fields)).map_err(|e| {
-        let message = e.to_string();
-        let starts = |prefix: &str| message.starts_with(prefix);
-        // serde's own words are the only thing that tells these apart; a test holds on to them.
-        let code = match () {
-            () if starts("unknown field") => ErrorCode::UnknownField,
-            () if starts("missing field") => ErrorCode::MissingField,
-            () if starts("invalid type") => ErrorCode::BadType,
-            () if starts("unknown scheme") => ErrorCode::UnknownScheme,
-            () => ErrorCode::BadValue,
-        };
-        ApiError::new(code, message)
-    })
-}
-
 /// Everything that is said of a command, for `help` and the schema.
 pub struct CommandInfo {
     /// Its name.
@@ -163,7 +207,7 @@ macro_rules! commands {
         impl Command {
             fn read(name: &str, fields: Map<String, Value>) -> Result<Self, ApiError> {
                 match name {
-                    $($name => arguments(fields).map(Self::$variant),)*
+                    $($name => take(fields).map(Self::$variant),)*
                     _ => Err(ApiError::new(
                         ErrorCode::UnknownCommand,
                         format!("no command `{}`; {{\"cmd\":\"help\"}} lists them", name.escape_debug()),
@@ -288,7 +332,7 @@ mod tests {
 
     #[test]
     fn blank_lines_and_comments_are_skipped() {
-        for line in ["", "   ", "\t\r", "# a comment", "  #{\"cmd\":\"exit\"}"] {
+        for line in ["", "   ", "\t\r", "# a comment", "  #{\"cmd\":\"exit\"}", "\u{feff}", "\u{feff} # x"] {
             assert_eq!(Request::parse(1, line.as_bytes()), None, "{line:?}");
         }
     }
@@ -300,7 +344,13 @@ mod tests {
             ("{", BadJson),
             ("{\"cmd\":\"exit\"} x", BadJson),
             ("{\"cmd\":\"exit\",\"cmd\":\"exit\"}", BadJson),
-            ("{\"cmd\":\"send\",\"text\":\"\\ud800\"}", BadJson),
+            ("{\"cmd\":\"send\",\"text\":\"\\ud800\"", BadJson),
+            ("{\"cmd\":\"send\",\"text\":\"\",\"room\":\"\\ud800\"}", BadValue),
+            ("{\"cmd\":\"send\",\"text\":\"\",\"\\udfff\":1}", BadValue),
+            ("{\"cmd\":\"nick\",\"name\":\"\\ud83dx\"}", BadValue),
+            ("{\"cmd\":\"wait\",\"event\":\"message\",\"match\":{\"text\":\"\\ud83d\"}}", BadValue),
+            ("{\"cmd\":\"\\ud83d\"}", BadValue),
+            ("{\"cmd\":\"exit\",\"id\":\"\\ud83d\"}", BadValue),
             ("{\"cmd\":NaN}", BadJson),
             ("[]", NotAnObject),
             ("17", NotAnObject),
@@ -335,6 +385,91 @@ mod tests {
         assert_eq!(request.cmd.as_deref(), Some("send"));
         assert_eq!(request.id, Some(CommandId::Text("x".into())));
         assert!(request.may_fail && request.body.is_err());
+    }
+
+    #[test]
+    fn half_a_character_in_a_text_is_mended() {
+        let request = parse(r#"{"cmd":"send","text":"a\ud83d","meta":{"\ude00":["\ud83d\ude00","\ud83dx"]},"id":1}"#);
+        let Ok(Command::Send(send)) = request.body else { panic!("{:?}", request.body) };
+        assert_eq!(send.text, "a\u{fffd}");
+        let meta = serde_json::json!({ "\u{fffd}": ["\u{1f600}", "\u{fffd}x"] });
+        assert_eq!(send.meta.map(Value::from), Some(meta));
+    }
+
+    #[test]
+    fn a_line_that_is_refused_keeps_its_mark_whatever_is_wrong() {
+        for line in [
+            r#"{"cmd":"send","text":"say "hi"","id":7}"#,
+            r#"{"cmd":"send","text":"a","text":"b","id":7}"#,
+            r#"{"id":7,"cmd":"nick","name":"\ud83d"}"#,
+            r#"{"id":7,"cmd":"nick","name":"\ud83d","async":7}"#,
+            r#"{"id":7,"cmd":"nick","name":null}"#,
+            r#"{"id":7,"cmd":7}"#,
+            r#"{"id":7,"cmd":"send","text":"\x"}"#,
+        ] {
+            let request = parse(line);
+            assert_eq!(request.id.map(|id| serde_json::json!(id)), Some(7.into()), "{line}");
+            request.body.expect_err(line);
+        }
+        let request = Request::parse(1, b"{\"cmd\":\"send\",\"text\":\"\xff\",\"id\":7}").expect("not skipped");
+        assert_eq!((request.id.is_some(), request.cmd.as_deref()), (true, Some("send")));
+    }
+
+    #[test]
+    fn null_is_as_if_left_out_except_where_it_says_something() {
+        for (line, same) in [
+            (r#"{"cmd":"exit","id":null,"async":null,"may_fail":null}"#, r#"{"cmd":"exit"}"#),
+            (
+                r#"{"cmd":"send","text":"a","room":null,"min_links":null,"timeout_ms":null,"meta":null,"message":null}"#,
+                r#"{"cmd":"send","text":"a"}"#,
+            ),
+            (
+                r#"{"cmd":"wait","event":"message","match":null,"count":null,"after":null,"any":null}"#,
+                r#"{"cmd":"wait","event":"message"}"#,
+            ),
+            (r#"{"cmd":"wait","any":[{"event":"bye","match":null}]}"#, r#"{"cmd":"wait","any":[{"event":"bye"}]}"#),
+            (r#"{"cmd":"history","limit":1e2}"#, r#"{"cmd":"history","limit":100}"#),
+            (r#"{"cmd":"send","text":"a","timeout_ms":1000.0}"#, r#"{"cmd":"send","text":"a","timeout_ms":1000}"#),
+        ] {
+            assert_eq!(parse(line), parse(same));
+            parse(line).body.expect(line);
+        }
+        let Ok(Command::Key(key)) = parse(r#"{"cmd":"key","passphrase":null}"#).body else { panic!("no key") };
+        assert_eq!(key.passphrase, None);
+        let line = r#"{"cmd":"wait","event":"message","match":{"via":null}}"#;
+        let Ok(Command::Wait(wait)) = parse(line).body else { panic!("no wait") };
+        assert_eq!(wait.fields.get("via"), Some(&Value::Null));
+    }
+
+    #[test]
+    fn every_argument_that_is_wrong_is_named() {
+        for (line, name) in [
+            (r#"{"cmd":"send","text":7}"#, "`text` takes a string"),
+            (r#"{"cmd":"send","text":"a","room":"","id":1}"#, "`room` takes a name of 1 to 64 bytes"),
+            (r#"{"cmd":"send","text":"a","message":"x"}"#, "`message` takes a UUID"),
+            (r#"{"cmd":"send","text":"a","timeout_ms":1e12}"#, "`timeout_ms` takes a whole number from 0 to 86400000"),
+            (r#"{"cmd":"send","text":"a","meta":[]}"#, "`meta` takes an object"),
+            (r#"{"cmd":"wait","event":"nope"}"#, "`event` takes one of `ready`, `reply`"),
+            (
+                r#"{"cmd":"wait","event":"message","after":[]}"#,
+                "`after` takes a number, or a string of at most 64 bytes, not a list",
+            ),
+            (r#"{"cmd":"wait","any":[{"event":"nope"}]}"#, "`any[0].event` takes one of"),
+            (r#"{"cmd":"listen","rooms":["a",""]}"#, "`rooms[1]` takes a name"),
+            (r#"{"cmd":"key","passphrase":"x","scheme":"rot13"}"#, "`scheme` takes one of `original`, `argon2id`"),
+            (r#"{"cmd":"exit","id":true}"#, "`id` takes a number, or a string of at most 64 bytes, not true"),
+            (r#"{"cmd":"exit","async":1}"#, "`async` takes true or false"),
+        ] {
+            let message = parse(line).body.expect_err(line).message;
+            assert!(message.starts_with(name), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped() {
+        assert_eq!(parse("\u{feff}{\"cmd\":\"exit\"}"), parse("{\"cmd\":\"exit\"}"));
+        assert_eq!(code("\u{feff}\u{feff}{\"cmd\":\"exit\"}"), ErrorCode::BadJson);
+        assert!(parse("{\"cmd\":\"nick\",\"name\":\"\u{feff}\"}").body.is_ok());
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The one way JSON becomes output: no text of other people's may drive a terminal.
 //!
-//! JSON itself escapes what is below 0x20. Beside that, DEL and the C1 controls (0x7f to 0x9f) and the
-//! bidirectional controls (U+202A to U+202E, U+2066 to U+2069) are written as `\uXXXX` wherever they stand.
+//! JSON itself escapes what is below 0x20. Beside that, DEL and the C1 controls (0x7f to 0x9f), the separators of lines and
+//! paragraphs (U+2028, U+2029) and the bidirectional controls (U+202A to U+202E, U+2066 to U+2069) are written as `\uXXXX`
+//! wherever they stand. On stderr, which people read, so is all that can't be seen.
 
 use serde::Serialize;
 
-use crate::base::json::{self, is_unsafe};
+use crate::base::json::{self, is_invisible, is_unsafe};
 
 /// `value` as one line of JSON, without its newline, with every terminal control escaped.
 ///
@@ -30,11 +31,11 @@ fn serialise(value: &impl Serialize, bytes: &mut Vec<u8>) {
     }
 }
 
-/// `text` for a terminal: every control character as `\u{..}`, for logs and stderr.
+/// `text` for a terminal: every character that controls it, or can't be seen, as `\u{..}`, for logs and stderr.
 pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() || is_unsafe(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
+        if c.is_control() || is_unsafe(c) || is_invisible(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
     }
     out
 }
@@ -60,6 +61,12 @@ mod tests {
     #[test]
     fn other_text_is_left_as_it_is() {
         assert_eq!(to_json(&"Grüße, 世界 — …"), "\"Grüße, 世界 — …\"");
+        assert_eq!(to_json(&"a\u{2028}b\u{2029}c\u{85}"), r#""a\u2028b\u2029c\u0085""#);
+        assert_eq!(to_json(&"👩\u{200d}🚀\u{feff}"), "\"👩\u{200d}🚀\u{feff}\"");
+        let hidden = "pay\u{200b}pal \u{ad}\u{e0041}\u{feff}\u{2060}\u{3164}\u{206a}";
+        let seen = r"pay\u{200b}pal \u{ad}\u{e0041}\u{feff}\u{2060}\u{3164}\u{206a}";
+        assert_eq!(printable(hidden), seen);
+        assert_eq!(printable("né ❤\u{fe0f} 世界 \u{301}"), "né ❤\u{fe0f} 世界 \u{301}");
         assert_eq!(printable("a\x1b[31m\u{202e}b"), "a\\u{1b}[31m\\u{202e}b");
     }
 }

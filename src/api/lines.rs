@@ -2,14 +2,15 @@
 
 use super::command::{MAX_LINE, Request};
 use super::error::ErrorCode;
+use super::marks::Seeker;
 
 /// Cuts input into lines.
 #[derive(Debug, Default)]
 pub struct Lines {
     number: u64,
     partial: Vec<u8>,
-    /// The line is too long, and what follows of it is thrown away.
-    skipping: bool,
+    /// The line is too long: what follows of it is thrown away, but for its marks.
+    skipping: Option<Seeker>,
 }
 
 impl Lines {
@@ -19,7 +20,7 @@ impl Lines {
         let mut pieces = input.split(|b| *b == b'\n');
         let last = pieces.next_back().unwrap_or_default();
         for piece in pieces {
-            if self.partial.is_empty() && !self.skipping && piece.len() <= MAX_LINE {
+            if self.partial.is_empty() && self.skipping.is_none() && piece.len() <= MAX_LINE {
                 self.number += 1;
                 batch.extend(Request::parse(self.number, piece));
             } else {
@@ -33,23 +34,28 @@ impl Lines {
 
     /// The last line, if it has no newline.
     pub fn end(&mut self) -> Vec<Request> {
-        if self.partial.is_empty() && !self.skipping { Vec::new() } else { self.finish().into_iter().collect() }
+        if self.partial.is_empty() && self.skipping.is_none() {
+            Vec::new()
+        } else {
+            self.finish().into_iter().collect()
+        }
     }
 
     fn add(&mut self, piece: &[u8]) {
-        if self.skipping || self.partial.len() + piece.len() > MAX_LINE {
-            self.skipping = true;
-            self.partial = Vec::new();
-        } else {
-            self.partial.extend_from_slice(piece);
+        if self.skipping.is_none() && self.partial.len() + piece.len() <= MAX_LINE {
+            return self.partial.extend_from_slice(piece);
         }
+        let partial = std::mem::take(&mut self.partial);
+        let seeker = self.skipping.get_or_insert_default();
+        seeker.look(&partial);
+        seeker.look(piece);
     }
 
     fn finish(&mut self) -> Option<Request> {
         self.number += 1;
-        if std::mem::take(&mut self.skipping) {
+        if let Some(seeker) = self.skipping.take() {
             let message = "the line is longer than 1 MiB, and was skipped";
-            return Some(Request::refused(self.number, ErrorCode::LineTooLong, message));
+            return Some(Request::refused(self.number, ErrorCode::LineTooLong, message, seeker.found()));
         }
         let line = std::mem::take(&mut self.partial);
         Request::parse(self.number, &line)
@@ -88,6 +94,19 @@ mod tests {
         let after = lines.split(b"\n{\"cmd\":\"exit\"}\n");
         assert_eq!(after[0].body.as_ref().map_err(|e| e.code), Err(ErrorCode::LineTooLong));
         assert_eq!((after[0].line, after[1].line, after[1].body.is_ok()), (1, 2, true));
+    }
+
+    #[test]
+    fn a_line_too_long_keeps_its_marks() {
+        for size in [1 << 10, 1 << 16, 4 << 20] {
+            let text = "x".repeat(2 << 20);
+            let line = format!("{{\"cmd\":\"send\",\"text\":\"{text}\",\"may_fail\":true,\"id\":7}}\n");
+            let mut lines = Lines::default();
+            let found: Vec<Request> = line.as_bytes().chunks(size).flat_map(|piece| lines.split(piece)).collect();
+            let [request] = found.try_into().expect("one");
+            assert_eq!((request.cmd.as_deref(), request.may_fail), (Some("send"), true));
+            assert_eq!(request.id.map(|id| serde_json::json!(id)), Some(7.into()));
+        }
     }
 
     #[test]

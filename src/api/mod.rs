@@ -7,6 +7,7 @@
 //! Each file imports only from those above it:
 //!
 //! - [`error`]: how a node refuses; [`name`]: names of users and rooms; [`id`]: a caller's mark; [`kind`]: the kinds of events
+//! - [`take`]: JSON to arguments, kindly, and with errors that name them; [`marks`]: the `id` of a line that is no JSON
 //! - [`arguments`] of commands, [`event`]s, [`result`]s of commands
 //! - [`command`]: a line of input to a [`Request`], with an error code for everything that can be wrong with it;
 //!   [`lines`]: the stream of input to such lines
@@ -22,9 +23,11 @@ pub mod id;
 pub mod kind;
 pub mod line;
 pub mod lines;
+pub mod marks;
 pub mod name;
 pub mod result;
 pub mod schema;
+pub mod take;
 
 pub use command::{Command, Request};
 pub use error::{ApiError, ErrorCode};

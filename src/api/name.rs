@@ -17,7 +17,7 @@ impl TryFrom<String> for Name {
     fn try_from(name: String) -> Result<Self, String> {
         match name.len() {
             1..=MAX_NAME => Ok(Self(name)),
-            n => Err(format!("a name has 1 to {MAX_NAME} bytes, this one has {n}")),
+            n => Err(format!("takes a name of 1 to {MAX_NAME} bytes, this one has {n}")),
         }
     }
 }

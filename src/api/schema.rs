@@ -19,6 +19,7 @@ use super::kind::EventKind;
 pub fn schema(strict: bool) -> Value {
     let mut schemas = SchemaSettings::draft2020_12().into_generator();
     let commands: Vec<Value> = COMMANDS.iter().map(|info| command(info, &mut schemas)).collect();
+    accept_null(schemas.definitions_mut());
     let mut lines = events(&mut schemas, strict);
     lines.extend(replies(&mut schemas, strict));
     let mut defs = schemas.take_definitions(true);
@@ -42,14 +43,27 @@ fn command(info: &CommandInfo, schemas: &mut SchemaGenerator) -> Value {
         "type": "object",
         "properties": {
             "cmd": { "const": info.name },
-            "id": schemas.subschema_for::<CommandId>(),
-            "async": { "type": "boolean", "description": "answered out of order, when it is done" },
-            "may_fail": { "type": "boolean", "description": "its failure does not count for `--check`" },
+            "id": schemas.subschema_for::<Option<CommandId>>(),
+            "async": { "type": ["boolean", "null"], "description": "answered out of order, when it is done" },
+            "may_fail": { "type": ["boolean", "null"], "description": "its failure does not count for `--check`" },
         },
         "required": ["cmd"],
         "unevaluatedProperties": false,
         "examples": [example(info.example)],
     })
+}
+
+/// Lets every argument that may be left out be null, too.
+fn accept_null(definitions: &mut Map<String, Value>) {
+    for definition in definitions.values_mut() {
+        let required = definition.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+        let Some(properties) = definition.get_mut("properties").and_then(Value::as_object_mut) else { continue };
+        for (_, schema) in properties.iter_mut().filter(|(name, _)| !required.iter().any(|it| *it == **name)) {
+            if let Some(kind) = schema.get_mut("type").filter(|kind| kind.is_string()) {
+                *kind = json!([kind.take(), "null"]);
+            }
+        }
+    }
 }
 
 /// The schema of each event, `seq` added.

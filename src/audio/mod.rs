@@ -33,6 +33,7 @@ pub mod wav;
 pub use event::{Event, Warning};
 use shared::Shared;
 pub use spec::{Config, Devices, MicSpec, SpeakerSpec};
+pub use wav::Recordings;
 
 /// Chunks that wait to be played: as many as are ever asked for before the first is answered.
 const MAX_CHUNKS: usize = 64;
@@ -99,6 +100,11 @@ impl Audio {
         let _ = self.chunks.try_send(*chunk);
     }
 
+    /// Has a microphone that is a file wait, or go on: while this node is muted nobody would hear it.
+    pub fn pause_mic(&self, paused: bool) {
+        self.shared.pause(paused);
+    }
+
     /// Lets go of devices, and closes files properly: that is waited for, half a second at most.
     pub fn stop(self) {
         self.tell_stop();
@@ -124,6 +130,7 @@ impl Drop for Audio {
 /// # Errors
 /// Why not, and what to do.
 pub fn check(mic: &MicSpec, speaker: &SpeakerSpec) -> Result<(), String> {
+    let mic = &mic.clone().or_file();
     threads::check_apart(mic, speaker).map_err(|why| format!("--mic, --speaker: {why}"))?;
     threads::check_mic(mic)?;
     threads::check_speaker(speaker)

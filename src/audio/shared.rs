@@ -25,6 +25,8 @@ pub const MAX_ASKED: usize = 32;
 #[derive(Debug)]
 pub struct Shared {
     stop: AtomicBool,
+    /// A file that is a microphone waits.
+    paused: AtomicBool,
     events: Sender<Event>,
     /// Those to be woken when it is time to stop.
     threads: Mutex<Vec<Thread>>,
@@ -33,12 +35,22 @@ pub struct Shared {
 impl Shared {
     /// Of a call that begins; its events go to `events`.
     pub fn new(events: Sender<Event>) -> Self {
-        Self { stop: AtomicBool::new(false), events, threads: Mutex::default() }
+        Self { stop: AtomicBool::new(false), paused: AtomicBool::new(false), events, threads: Mutex::default() }
     }
 
     /// Whether it is time to stop.
     pub fn stops(&self) -> bool {
         self.stop.load(Ordering::Acquire)
+    }
+
+    /// Has a file that is a microphone wait, or go on.
+    pub fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
+    }
+
+    /// Whether it waits.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire)
     }
 
     /// Tells the loop. When its queue is full, sound that would be late is dropped: then false.

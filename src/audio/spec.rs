@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::wav::Recordings;
+
 /// A microphone.
 #[derive(Debug, Clone, PartialEq)]
 pub enum MicSpec {
@@ -98,6 +100,22 @@ impl FromStr for MicSpec {
     }
 }
 
+impl MicSpec {
+    /// The same; but a file, if what would be a device's name is that of a file.
+    #[must_use]
+    pub fn or_file(self) -> Self {
+        let is_file = |path: &str| std::fs::metadata(path).is_ok_and(|found| found.is_file());
+        match self {
+            Self::Device(name) if is_file(&name) => Self::File { path: name.into(), looped: false },
+            Self::Device(name) => match name.strip_suffix(",loop").filter(|path| is_file(path)) {
+                Some(path) => Self::File { path: path.into(), looped: true },
+                None => Self::Device(name),
+            },
+            other => other,
+        }
+    }
+}
+
 impl FromStr for SpeakerSpec {
     type Err = String;
 
@@ -148,6 +166,8 @@ pub struct Config {
     pub speaker: SpeakerSpec,
     /// How much too fast the clocks of what is no device run, in millionths. For tests.
     pub clock_ppm: f64,
+    /// The files that this run has recorded into.
+    pub recordings: Recordings,
 }
 
 /// Sound devices, by name, and whether each is the system's default.
@@ -175,6 +195,20 @@ mod tests {
         }
         assert_eq!("x.wav,loop".parse(), Ok(MicSpec::File { path: "x.wav".into(), looped: true }));
         assert_eq!("USB".parse(), Ok(SpeakerSpec::Device("USB".into())));
+    }
+
+    #[test]
+    fn a_file_of_any_name_is_a_microphone() {
+        let path = std::env::temp_dir().join(format!("p2p-chat-spec-{}", std::process::id()));
+        let name = path.display().to_string();
+        let device = || MicSpec::Device(name.clone());
+        assert_eq!(device().or_file(), device());
+        std::fs::write(&path, "").expect("written");
+        assert_eq!(device().or_file(), MicSpec::File { path: path.clone(), looped: false });
+        let looped: MicSpec = format!("{name},loop").parse().expect("a name");
+        assert_eq!(looped.or_file(), MicSpec::File { path: path.clone(), looped: true });
+        assert_eq!(MicSpec::Device("/".into()).or_file(), MicSpec::Device("/".into()));
+        std::fs::remove_file(path).expect("removed");
     }
 
     #[test]

@@ -53,14 +53,15 @@ pub type Warnings = Vec<(Warning, String)>;
 
 /// Opens both.
 pub fn open(config: &Config, shared: &Shared) -> Result<(Mic, Speaker, Warnings), String> {
-    check_apart(&config.mic, &config.speaker)?;
+    let asked = config.mic.clone().or_file();
+    check_apart(&asked, &config.speaker)?;
     let mut missing = Vec::new();
-    let mic = match &config.mic {
+    let mic = match &asked {
         MicSpec::None => Mic::None,
         MicSpec::Tone(hz) => Mic::Tone { hz: *hz, phase: 0.0 },
         MicSpec::File { path, looped } => {
             let reader = Box::new(wav::Reader::open(path, *looped)?);
-            Mic::File { reader, lead_in: LEAD_IN, told: false, name: config.mic.to_string() }
+            Mic::File { reader, lead_in: LEAD_IN, told: false, name: asked.to_string() }
         }
         MicSpec::Pipe(path) => open_pipe_mic(path, config)?,
         MicSpec::Default => device_mic(None)?.unwrap_or_else(|| {
@@ -76,7 +77,7 @@ pub fn open(config: &Config, shared: &Shared) -> Result<(Mic, Speaker, Warnings)
             if shared.stops() {
                 return Err("it was stopped".to_owned());
             }
-            let writer = wav::Writer::create(path).map_err(|e| format!("{}: {e}", path.display()))?;
+            let writer = config.recordings.open(path).map_err(|e| format!("{}: {e}", path.display()))?;
             Speaker::File(writer, config.speaker.to_string())
         }
         SpeakerSpec::Pipe(path) => open_pipe_speaker(path, config)?,
@@ -237,6 +238,8 @@ impl Mic {
                 }
             }
             Self::File { lead_in: left @ 1.., .. } => *left -= 1,
+            // Nobody hears it now, and all of it is to be heard.
+            Self::File { .. } if shared.is_paused() => {}
             // At its end there is silence, too.
             Self::File { reader, name, .. } => {
                 if let Err(e) = reader.read(&mut frame) {

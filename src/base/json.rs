@@ -1,7 +1,7 @@
 //! JSON, written: the same bytes that `serde_json` writes, in less time, since text that needs no escape is copied whole.
 //!
 //! With `SAFE`, what could drive a terminal is escaped as well: DEL and the C1 controls (0x7f to 0x9f) and the bidirectional
-//! controls (U+202A to U+202E, U+2066 to U+2069).
+//! controls (U+202A to U+202E, U+2066 to U+2069). So is what some readers end a line at: U+0085, U+2028 and U+2029.
 
 use serde::ser::{self, Error as _, Serialize};
 use serde_json::Error;
@@ -14,9 +14,21 @@ pub fn write<const SAFE: bool>(value: &(impl Serialize + ?Sized), out: &mut Vec<
     value.serialize(&mut Writer::<SAFE> { out, raw: false })
 }
 
-/// Whether a character drives a terminal, or the direction of its text.
+/// Whether a character drives a terminal or the direction of its text, or ends a line for some readers.
 pub const fn is_unsafe(c: char) -> bool {
-    matches!(c, '\u{7f}'..='\u{9f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(c, '\u{7f}'..='\u{9f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Whether a character takes no room, or moves what stands around it: the format characters of Unicode (Cf), fillers, and the
+/// selectors that say nothing in any script. Text can be hidden with them, and made to look like another. Emoji are made with
+/// U+FE0F, which hides nothing and so is none of them.
+pub const fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}' | '\u{8e2}'
+        | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}'
+        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 struct Writer<'o, const SAFE: bool> {
@@ -28,7 +40,8 @@ struct Writer<'o, const SAFE: bool> {
 /// The name by which `serde_json` knows its `RawValue`. Were it another one day, a test would tell.
 const RAW: &str = "$serde_json::private::RawValue";
 
-/// 1 for a byte that may have to be escaped: with `SAFE` also one that begins such a character. (0xc2 begins C1, 0xe2 bidi.)
+/// 1 for a byte that may have to be escaped: with `SAFE` also one that begins such a character. (0xc2 begins C1, 0xe2 bidi
+/// and separators.)
 const fn odd<const SAFE: bool>(b: u8) -> u8 {
     let json = (b < 0x20) as u8 | (b == b'"') as u8 | (b == b'\\') as u8;
     if SAFE { json | (b == 0x7f) as u8 | (b == 0xc2) as u8 | (b == 0xe2) as u8 } else { json }

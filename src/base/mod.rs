@@ -4,6 +4,7 @@
 
 pub mod chance;
 mod counters;
+pub mod form;
 mod ids;
 pub mod json;
 mod moment;

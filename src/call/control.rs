@@ -157,6 +157,7 @@ impl Calls {
             None => false,
         };
         if changed {
+            io.out().push(Output::PauseMic(muted));
             if muted {
                 self.set_own_speaking(false, io);
             }

@@ -315,6 +315,7 @@ impl Calls {
         members.iter().for_each(|id| self.renew_stream(now, id, io));
         self.announce(now, io);
         if muted {
+            io.out().push(Output::PauseMic(true));
             // The original reads it in a signal of its own alone.
             self.announce_muted(now, io);
         }

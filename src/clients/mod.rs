@@ -24,6 +24,7 @@ use crate::api::{CommandId, ErrorCode, EventKind, result};
 use crate::base::ClientId;
 use crate::wire::limits::bound;
 
+mod equal;
 mod lines;
 mod log;
 mod numbers;
@@ -33,6 +34,7 @@ mod tests;
 mod wait;
 mod waiting;
 
+use equal::is_same_id;
 use log::Log;
 pub use log::{MAX_LOG_BYTES, MAX_LOG_EVENTS};
 use numbers::Numbers;
@@ -175,7 +177,7 @@ impl<W> Clients<W> {
 
     /// Where in the log a client's newest command of that id stands.
     pub fn marked(&self, client: ClientId, id: &CommandId) -> Option<u64> {
-        self.get(client)?.marks.iter().rev().find(|(it, _)| it == id).map(|(_, pos)| *pos)
+        self.get(client)?.marks.iter().rev().find(|(it, _)| is_same_id(it, id)).map(|(_, pos)| *pos)
     }
 
     /// Events in the log, and their bytes.

@@ -103,6 +103,48 @@ fn each_client_is_told_of_what_it_is_shown_in_order() {
 }
 
 #[test]
+fn numbers_are_matched_by_what_they_say() {
+    let mut net = Net::new();
+    let large = u64::MAX;
+    let text =
+        format!(r#"{{"event":"message","hops":1,"meta":{{"a":[2.0,-3,0.5]}},"large":{large},"via":null,"s":"1"}}"#);
+    net.clients.emit_line(MESSAGE, text, &mut net.out);
+    let mut fits = |fields: &str| {
+        let fields: Value = serde_json::from_str(fields).expect(fields);
+        let mut wait = net.wait(A, json!({ "event": "message", "match": fields, "timeout_ms": 0 })).expect("a wait");
+        let found = net.look(A, &mut wait).expect("over").is_ok();
+        // Back to the start.
+        net.clients.all.iter_mut().for_each(|client| client.cursor = 0);
+        found
+    };
+    for fields in [
+        r#"{"hops":1.0}"#,
+        r#"{"hops":1e0,"via":null}"#,
+        r#"{"meta":{"a":[2,-3.0,5e-1]}}"#,
+        r#"{"large":18446744073709551615}"#,
+    ] {
+        assert!(fits(fields), "{fields}");
+    }
+    for fields in [
+        r#"{"hops":1.5}"#,
+        r#"{"hops":"1"}"#,
+        r#"{"s":1}"#,
+        r#"{"hops":true}"#,
+        r#"{"large":18446744073709551616}"#,
+        r#"{"large":1e300}"#,
+        r#"{"meta":{"a":[2,-3]}}"#,
+        r#"{"meta":{}}"#,
+        r#"{"none":null}"#,
+        r#"{"hops":null}"#,
+    ] {
+        assert!(!fits(fields), "{fields}");
+    }
+    net.clients.mark(A, &serde_json::from_str("1").expect("an id"));
+    assert!(net.clients.marked(A, &serde_json::from_str("1.0").expect("an id")).is_some());
+    assert!(net.clients.marked(A, &serde_json::from_str("\"1\"").expect("an id")).is_none());
+}
+
+#[test]
 fn an_event_that_nobody_is_shown_is_not_even_written() {
     let mut net = Net::new();
     net.clients.take_recheck();

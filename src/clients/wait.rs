@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::Clients;
+use super::equal::is_same;
 use super::log::{Log, Logged};
 use super::numbers::Numbers;
 use crate::api::arguments::{Pattern, WaitArgs};
@@ -222,7 +223,7 @@ fn matches(pattern: &Pattern, event: &Logged) -> bool {
         return true;
     }
     let Ok(fields) = serde_json::from_str::<Map<String, Value>>(&event.text) else { return false };
-    pattern.fields.iter().all(|(name, value)| fields.get(name) == Some(value))
+    pattern.fields.iter().all(|(name, value)| fields.get(name).is_some_and(|it| is_same(it, value)))
 }
 
 /// An event's text with the number of its line put in, where a writer puts it.

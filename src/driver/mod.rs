@@ -115,6 +115,7 @@ struct Core {
     next_link: u64,
     udp: Rc<Async<UdpSocket>>,
     sound: Option<sound::Sound>,
+    recordings: crate::audio::Recordings,
     /// Inputs that outputs have caused at once: the node gets them next. At most those of one call of sound.
     echoes: VecDeque<Input<'static>>,
     clock_ppm: f64,
@@ -166,6 +167,7 @@ pub fn run(
         next_link: 0,
         udp: udp.clone(),
         sound: None,
+        recordings: crate::audio::Recordings::default(),
         echoes: VecDeque::new(),
         clock_ppm: for_tests.clock_ppm,
         stdio,
@@ -293,7 +295,7 @@ impl Loop {
                 }
                 Output::Datagram { to, bytes } => udp::send(&core.udp, to, &bytes, &core.out),
                 Output::StartAudio { mic, speaker } => {
-                    match sound::Sound::start(&self, &mic, &speaker, core.clock_ppm) {
+                    match sound::Sound::start(&self, &mic, &speaker, core.clock_ppm, core.recordings.clone()) {
                         Ok(sound) => core.sound = Some(sound),
                         Err(why) => core.echoes.push_back(Input::AudioOpened(Err(why))),
                     }
@@ -301,6 +303,11 @@ impl Loop {
                 Output::Play(chunk) => {
                     if let Some(sound) = &core.sound {
                         sound.play(&chunk);
+                    }
+                }
+                Output::PauseMic(paused) => {
+                    if let Some(sound) = &core.sound {
+                        sound.pause_mic(paused);
                     }
                 }
                 Output::StopAudio => {

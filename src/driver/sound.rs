@@ -12,7 +12,7 @@ use smol::{Task, Timer};
 use super::Loop;
 use crate::api::event::WarningCode;
 use crate::api::result;
-use crate::audio::{self, Audio, Event, Warning};
+use crate::audio::{self, Audio, Event, Recordings, Warning};
 use crate::node::{Input, JobId};
 use crate::voice::Chunk;
 
@@ -32,11 +32,17 @@ pub struct Sound {
 
 impl Sound {
     /// Opens them. What comes of it is told to the node.
-    pub fn start(this: &Rc<Loop>, mic: &str, speaker: &str, clock_ppm: f64) -> Result<Self, String> {
+    pub fn start(
+        this: &Rc<Loop>,
+        mic: &str,
+        speaker: &str,
+        clock_ppm: f64,
+        recordings: Recordings,
+    ) -> Result<Self, String> {
         let mic = mic.parse().map_err(|why| format!("`mic`: {why}"))?;
         let speaker = speaker.parse().map_err(|why| format!("`speaker`: {why}"))?;
         let (sender, events) = async_channel::bounded(MAX_EVENTS);
-        let audio = audio::start(audio::Config { mic, speaker, clock_ppm }, sender);
+        let audio = audio::start(audio::Config { mic, speaker, clock_ppm, recordings }, sender);
         let (theirs, to_take) = (this.clone(), events.clone());
         let taker = this.executor.spawn(async move {
             while let Ok(event) = to_take.recv().await {
@@ -49,6 +55,11 @@ impl Sound {
     /// Plays 5 ms.
     pub fn play(&self, chunk: &Chunk) {
         self.audio.play(chunk);
+    }
+
+    /// Has a microphone that is a file wait, or go on.
+    pub fn pause_mic(&self, paused: bool) {
+        self.audio.pause_mic(paused);
     }
 
     /// Closes files and lets go of devices: half a second at most. Gives what there is still to be told of it.

@@ -5,6 +5,7 @@ use crate::api::arguments::{KeyArgs, Scheme};
 use crate::api::error::ApiError;
 use crate::api::event::WarningCode;
 use crate::api::{ErrorCode, result};
+use crate::base::form::oddity;
 use crate::wire::limits::MAX_ROOMS;
 use crate::wire::room_key::RoomKey;
 
@@ -47,6 +48,10 @@ impl Node {
         if self.rooms.is_full(&room) {
             let message = format!("{MAX_ROOMS} rooms have a key; clear one first");
             return Err(ApiError::new(ErrorCode::TooManyRooms, message));
+        }
+        if let Some(how) = oddity(&passphrase) {
+            let message = format!("the passphrase of room `{}` {how}", room.escape_debug());
+            self.warn(now, WarningCode::OddKey, &message, out);
         }
         let scheme = args.scheme.unwrap_or(Scheme::Argon2id);
         let job = JobId(self.next_job);

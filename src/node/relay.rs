@@ -6,8 +6,9 @@ use serde_json::value::RawValue;
 
 use super::{Bytes, LinkId, Node, Now, Outbox, Table};
 use crate::api::EventKind;
-use crate::api::event::{self, Dropped, Event, Forwarded};
+use crate::api::event::{self, Dropped, Event, Forwarded, WarningCode};
 use crate::api::line::to_json;
+use crate::base::form::difference;
 use crate::base::{DropCause, NodeId, NodeIdRef, rfc3339};
 use crate::call::{Signal, is_signal};
 use crate::gossip::batch::Parsed;
@@ -141,7 +142,7 @@ impl Node {
                 if header.is_chat() {
                     let (hops, verified) = (way.hops(), way.is_verified());
                     let kept = Kept { pos: 0, received_at, hops, via: Some(via), verified, frame: view.bytes().into() };
-                    self.show(view, header, way, kept, out);
+                    self.show(now, view, header, way, kept, out);
                 } else if is_signal {
                     self.on_signal(now, link, view, header, direct, way, out);
                 }
@@ -280,7 +281,7 @@ impl Node {
     }
 
     /// Keeps a chat message, and shows it if its room is shown.
-    fn show(&mut self, view: &View<'_>, header: &Header<'_>, way: Way, kept: Kept, out: &mut Outbox) {
+    fn show(&mut self, now: Now, view: &View<'_>, header: &Header<'_>, way: Way, kept: Kept, out: &mut Outbox) {
         let Some(room) = header.room.as_deref() else { return };
         let shown = self.rooms.is_shown(room);
         let (received_at, hops, via, verified) = (kept.received_at, kept.hops, kept.via.clone(), kept.verified);
@@ -297,6 +298,15 @@ impl Node {
             kept.pos = pos;
             let Self { rooms, clients, .. } = self;
             with_message(rooms, view, kept, |message| clients.emit(&Event::Message(message), out));
+        } else if let Some(similar) = self.rooms.similar(room) {
+            let message = format!(
+                "messages come for room `{}`, which is not shown: its name differs from `{}` {}; names are exact, so agree on one, or \
+                 `listen` to both",
+                room.escape_debug(),
+                similar.escape_debug(),
+                difference(room, similar)
+            );
+            self.warn(now, WarningCode::SimilarRoom, &message, out);
         }
     }
 

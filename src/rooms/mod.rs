@@ -6,8 +6,9 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::base::form::folded;
 use crate::base::{Chance, JobId, OpenError};
-use crate::wire::json::within_limits;
+use crate::wire::json::{on_one_line, within_limits};
 use crate::wire::limits::{MAX_META, MAX_ROOMS};
 use crate::wire::message::{Field, View};
 use crate::wire::room_key::{Bound, Purpose, RoomKey, Scheme};
@@ -19,6 +20,8 @@ pub struct Rooms {
     active: String,
     listened: BTreeSet<String>,
     listens_all: bool,
+    /// The rooms that are shown, each by its name as people tell it from others.
+    by_folded: BTreeMap<String, String>,
     keys: BTreeMap<String, Keys>,
     /// Keys that are being derived: for which room.
     jobs: BTreeMap<JobId, String>,
@@ -42,7 +45,7 @@ struct Keys {
 pub struct Opened<'a> {
     /// Its text.
     pub text: Option<Cow<'a, str>>,
-    /// Its `meta`, as JSON.
+    /// Its `meta`, as JSON on one line.
     pub meta: Option<String>,
     /// Whether it was encrypted.
     pub encrypted: bool,
@@ -64,6 +67,7 @@ impl Rooms {
             active: active.to_owned(),
             listened: BTreeSet::new(),
             listens_all: false,
+            by_folded: BTreeMap::new(),
             keys: BTreeMap::new(),
             jobs: BTreeMap::new(),
             secrets,
@@ -82,13 +86,29 @@ impl Rooms {
 
     /// Makes a room the active one. Gives the one before.
     pub fn activate(&mut self, room: String) -> String {
-        std::mem::replace(&mut self.active, room)
+        let before = std::mem::replace(&mut self.active, room);
+        self.fold();
+        before
     }
 
     /// Listens to these rooms, beside the active one; `*`: to all.
     pub fn listen(&mut self, rooms: impl Iterator<Item = String>) {
         let (all, listened): (BTreeSet<String>, _) = rooms.partition(|room| room == "*");
         (self.listens_all, self.listened) = (!all.is_empty(), listened);
+        self.fold();
+    }
+
+    fn fold(&mut self) {
+        let shown = self.listened.iter().chain([&self.active]);
+        self.by_folded = shown.map(|room| (folded(room), room.clone())).collect();
+    }
+
+    /// The shown room whose name people would take for that of this one, which is not shown.
+    pub fn similar(&self, room: &str) -> Option<&str> {
+        if self.is_shown(room) {
+            return None;
+        }
+        self.by_folded.get(&folded(room)).map(String::as_str)
     }
 
     /// The rooms that are listened to, `*` for all.
@@ -190,7 +210,7 @@ impl Rooms {
     pub fn open<'a>(&self, view: &View<'a>, room: &str, author: &str) -> Opened<'a> {
         let sealed = |field: Field<'a>| field.is_some() && field.json() != Some("null");
         if !sealed(view.encrypted_msg) && !sealed(view.sealed_msg) {
-            let meta = view.meta.object().ok().flatten().map(str::to_owned);
+            let meta = view.meta.object().ok().flatten().map(on_one_line);
             return Opened { text: view.msg.text().ok(), meta, encrypted: false, error: None };
         }
         let unread = |error| Opened { text: None, meta: None, encrypted: true, error: Some(error) };
@@ -221,6 +241,7 @@ impl Rooms {
             // Sealed by a member, and yet only an object within the limits is shown.
             let meta =
                 meta.filter(|meta| meta.starts_with('{') && meta.len() <= MAX_META && within_limits(meta.as_bytes()));
+            let meta = meta.map(|meta| on_one_line(&meta));
             let text = Some(String::from_utf8_lossy(&text).into_owned().into());
             return Opened { text, meta, encrypted: true, error: None };
         }

@@ -37,6 +37,28 @@ fn the_active_room_and_those_listened_to_are_shown() {
 }
 
 #[test]
+fn a_room_is_similar_to_a_shown_one_if_people_would_take_it_for_that() {
+    let mut it = rooms(&["Caf\u{e9}"]);
+    assert_eq!(
+        (it.similar("A"), it.similar(" a"), it.similar("cafe\u{301} ")),
+        (Some("a"), Some("a"), Some("Caf\u{e9}"))
+    );
+    assert_eq!((it.similar("a"), it.similar("b"), it.similar("cafe")), (None, None, None));
+    it.activate("A".into());
+    assert_eq!((it.similar("a"), it.similar("A")), (Some("A"), None));
+    it.listen(["*".to_owned()].into_iter());
+    assert_eq!(it.similar("a"), None);
+}
+
+#[test]
+fn meta_is_shown_on_one_line_and_whole() {
+    let json = "{\"msg\":\"\",\"meta\":{\n\"a\\ud83d\":\r[1.50]}}";
+    let view = View::parse(json.as_bytes()).expect("an object");
+    let meta = rooms(&[]).open(&view, "a", "author").meta;
+    assert_eq!(meta.as_deref(), Some("{ \"a\\ufffd\": [1.50]}"));
+}
+
+#[test]
 fn a_derived_key_takes_the_place_of_the_one_before_which_still_opens() {
     let mut it = rooms(&[]);
     it.derive(JobId(1), "a");

@@ -569,7 +569,7 @@ impl Net {
                 }
                 Output::ListDevices(job) => self.schedule(Duration::ZERO, at, What::Devices(job)),
                 Output::Store { table, key, value } => self.store(at, table, key, value),
-                Output::StopAudio | Output::Log(..) | Output::Complain(_) => {}
+                Output::StopAudio | Output::PauseMic(_) | Output::Log(..) | Output::Complain(_) => {}
                 Output::Exit(code) => self.nodes[at.0].exit = Some(code),
             }
         }

@@ -1,7 +1,9 @@
-//! Limits on JSON: how deep it nests, and which numbers it has.
+//! Limits on JSON: how deep it nests, and which numbers it has. And halves of characters in its strings, mended.
 //!
 //! `serde_json` decides whether a text is JSON. The functions here check nesting and numbers once more, for values that would hurt
 //! another reader of the network: Python's parser gives up on deep nesting and on very long integers.
+
+use std::borrow::Cow;
 
 use super::limits::{MAX_DEPTH, MAX_NUMBER};
 
@@ -39,6 +41,39 @@ fn longest_number(json: &[u8]) -> usize {
     longest
 }
 
+/// JSON with each surrogate that stands alone as U+FFFD: `\\ud83d` without the other half of its pair is no character, though
+/// JavaScript writes it when it cuts an emoji in two, and Python for a byte that is not UTF-8.
+pub fn mend_surrogates(json: &str) -> Cow<'_, str> {
+    let mut mended = Cow::Borrowed(json);
+    let mut at = 0;
+    while let Some(found) = json.get(at..).and_then(|rest| rest.find('\\')) {
+        at += found;
+        at += match (code_unit(json, at), code_unit(json, at + 6)) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (Some(0xd800..=0xdfff), _) => {
+                mended.to_mut().replace_range(at..at + 6, "\\ufffd");
+                6
+            }
+            (Some(_), _) => 6,
+            (None, _) => 2,
+        };
+    }
+    mended
+}
+
+/// The UTF-16 code unit that is escaped at a place.
+fn code_unit(json: &str, at: usize) -> Option<u16> {
+    let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
+    digits.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u16::from_str_radix(digits, 16).ok())?
+}
+
+/// JSON as it can stand in a line: without line breaks between its values, and every character of it whole.
+pub fn on_one_line(json: &str) -> String {
+    let mended = mend_surrogates(json);
+    // Inside strings such characters are escaped; else it would be no JSON.
+    mended.replace(['\n', '\r'], " ")
+}
+
 /// Calls `look` with each byte that is not inside a string.
 fn outside_strings(json: &[u8], mut look: impl FnMut(u8)) {
     let mut in_string = false;
@@ -67,6 +102,29 @@ mod tests {
         assert_eq!(depth(b"17"), 0);
         assert_eq!(depth(br#"{"a":[1,[2]],"b":"[[[[\"[[["}"#), 3);
         assert_eq!(depth(b"[[],[],[]]"), 2);
+    }
+
+    #[test]
+    fn halves_of_pairs_are_mended_one_by_one() {
+        for (came, mended) in [
+            (r#""plain""#, r#""plain""#),
+            (r#""\ud83d""#, r#""\ufffd""#),
+            (r#""\ude00\uD83D""#, r#""\ufffd\ufffd""#),
+            (r#""\ud83d\ude00""#, r#""\ud83d\ude00""#),
+            (r#""\uD83D\ud83d\ude00x""#, r#""\ufffd\ud83d\ude00x""#),
+            (r#""\\ud83d\\\ud83d""#, r#""\\ud83d\\\ufffd""#),
+            (r#"{"a\udfff":["\ud83d\n","\u0061\ud83d"]}"#, r#"{"a\ufffd":["\ufffd\n","\u0061\ufffd"]}"#),
+            (r#""\ud83d\u"#, r#""\ufffd\u"#),
+            ("\\é\\ud83d", "\\é\\ud83d"),
+        ] {
+            assert_eq!(mend_surrogates(came), mended);
+        }
+        assert!(matches!(mend_surrogates(r#""\ud83d\ude00""#), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn json_on_one_line_says_the_same() {
+        assert_eq!(on_one_line("{\n\"a\\n\":\r\n 1.50}"), "{ \"a\\n\":   1.50}");
     }
 
     #[test]

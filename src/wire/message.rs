@@ -180,8 +180,7 @@ impl<'a> Field<'a> {
             Ok(text) => text,
             Err(refusal) => {
                 let json = self.0.filter(|json| json.starts_with('"')).ok_or(refusal)?;
-                let Wtf8(bytes) = serde_json::from_str(json).map_err(|_| refusal)?;
-                Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+                Cow::Owned(serde_json::from_str(&json::mend_surrogates(json)).map_err(|_| refusal)?)
             }
         };
         if text.len() <= MAX_TEXT { Ok(text) } else { Err(Refusal::OverLimit) }
@@ -231,24 +230,6 @@ impl<'a> Field<'a> {
     /// True or false.
     pub fn boolean(self) -> Option<bool> {
         self.0?.parse().ok()
-    }
-}
-
-struct Wtf8(Vec<u8>);
-
-impl<'de> Deserialize<'de> for Wtf8 {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl Visitor<'_> for Read {
-            type Value = Wtf8;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Wtf8, E> {
-                Ok(Wtf8(bytes.to_vec()))
-            }
-        }
-        from.deserialize_bytes(Read)
     }
 }
 
@@ -611,7 +592,11 @@ mod tests {
         assert_eq!(view(r#"{"id":7}"#).id.name(), Err(Refusal::Malformed));
         assert_eq!(view(r#"{"id":"\ud800"}"#).id.name(), Err(Refusal::Malformed));
         assert_eq!(view(r#"{"id":"a\u0062"}"#).id.name().as_deref(), Ok("ab"));
-        assert_eq!(view(r#"{"msg":"a\ud800b"}"#).msg.text().as_deref(), Ok("a\u{fffd}\u{fffd}\u{fffd}b"));
+        assert_eq!(view(r#"{"msg":"a\ud800b"}"#).msg.text().as_deref(), Ok("a\u{fffd}b"));
+        assert_eq!(
+            view(r#"{"msg":"\udcff\udcfe\ud83d\ude00"}"#).msg.text().as_deref(),
+            Ok("\u{fffd}\u{fffd}\u{1f600}")
+        );
         assert_eq!(view(r#"{"ts":1.5}"#).ts.time().as_deref(), Ok("1.5"));
         assert_eq!(view(r#"{"ts":true}"#).ts.time(), Err(Refusal::Malformed));
     }

@@ -93,3 +93,41 @@ fn the_originals_scheme_is_spoken_with_who_knows_no_other() {
     let (_, opened) = RoomKey::new("correct horse", "general").open(&text(&chat, "encrypted_msg"));
     assert_eq!((opened.as_str(), chat.get("sealed_msg")), ("hello", None));
 }
+
+#[test]
+fn a_key_that_others_may_not_type_is_warned_of_without_being_told() {
+    let dir = TempDir::new();
+    let (marked, plain) = (dir.write("marked", "\u{feff}correct horse\r\n"), dir.write("plain", "correct horse\n"));
+    let mut a = Node::named("A", &["--room-key-file", &format!("general={marked}")]);
+    let mut b = Node::named("B", &["--room-key-file", &format!("general={plain}")]);
+    let warned = a.await_event("warning", json!({ "code": "odd_key" }));
+    let message = text(&warned, "message");
+    assert!(
+        message.contains(&marked) && message.contains("byte order mark") && !message.contains("horse"),
+        "{message}"
+    );
+    a.link(&mut b);
+    a.say("the mark is no part of it");
+    b.hears("the mark is no part of it");
+    assert!(b.saw("warning", json!({ "code": "odd_key" })).is_empty());
+    key(&mut b, "correct horse ", "argon2id");
+    let message = text(&b.await_event("warning", json!({ "code": "odd_key" })), "message");
+    assert!(message.contains("blank") && !message.contains("horse"), "{message}");
+    let id = b.say("the blank is");
+    unread(&mut a, &json!(id), "wrong_key");
+}
+
+#[test]
+fn a_message_for_a_room_of_nearly_the_same_name_is_told_of() {
+    let mut node = Node::start(&["--listen", "caf\u{e9}"]);
+    let mut bob = RawPeer::dial(&node.addr(), BOB, "Bob");
+    bob.say_in("cafe", "another room");
+    bob.say_in("General", "hello?");
+    let warned = node.await_event("warning", json!({ "code": "similar_room" }));
+    let message = text(&warned, "message");
+    assert!(message.contains("`General`") && message.contains("`general`"), "{message}");
+    bob.say_in("cafe\u{301}", "and another");
+    bob.say("last");
+    node.hears("last");
+    assert_eq!(node.saw("warning", json!({ "code": "similar_room" })).len(), 1, "one a minute");
+}

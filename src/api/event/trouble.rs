@@ -46,6 +46,11 @@ pub enum WarningCode {
     Banned,
     /// A member's voice can't be opened: most likely its passphrase of the room is another.
     VoiceKey,
+    /// A passphrase or a network's key that others may easily have another one of: blanks at its ends, another form than NFC, a
+    /// byte order mark.
+    OddKey,
+    /// Messages come for a room whose name differs from a shown one only in case, form (NFC) or blanks at its ends.
+    SimilarRoom,
     /// Others can read or change what is in the state folder.
     StatePermissions,
 }

@@ -1,10 +1,11 @@
 //! WAV files, in and out.
 
+mod downmix;
 mod read;
 mod write;
 
 pub use read::{Reader, read_16k_mono};
-pub use write::{Writer, can_be_written};
+pub use write::{Recordings, Writer, can_be_written};
 
 /// Whether there is a plain file at a path, or nothing yet: to open a named pipe would wait for its other end.
 ///

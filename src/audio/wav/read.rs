@@ -1,14 +1,15 @@
 //! Reads WAV files of any rate, channels and format as 16 kHz mono, a piece at a time: an hour takes no more memory than a
 //! second, and a listener that has just joined does not wait for the end.
 //!
-//! Recorders that were killed, and those that write into a pipe, leave headers that say another length than the file has:
-//! so the end of the file is the end.
+//! Recorders that were killed, and those that write into a pipe, leave headers that say another length than the file has, or
+//! none: so the end of the file is the end. A file of more than 4 GiB says its length in another place (RF64, EBU Tech 3306).
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use super::downmix::Downmix;
 use crate::audio::resample;
 use crate::voice::RATE;
 
@@ -35,6 +36,7 @@ pub struct Reader {
     looped: bool,
     /// Frames (a sample of each channel) read since the start of the file.
     frames: u64,
+    downmix: Downmix,
     resampler: resample::Stream,
     /// Samples that come out before the first of the file does.
     skip: usize,
@@ -42,6 +44,8 @@ pub struct Reader {
     given: u64,
     ready: VecDeque<i16>,
     bytes: Vec<u8>,
+    /// The samples of all channels.
+    samples: Vec<f32>,
     mono: Vec<f32>,
     ended: bool,
 }
@@ -82,15 +86,17 @@ impl Reader {
             file,
             kind,
             start,
-            promised: promised.into(),
-            left: promised.into(),
+            promised,
+            left: promised,
             looped,
             frames: 0,
+            downmix: Downmix::new(kind.channels),
             skip: resampler.delay(),
             resampler,
             given: 0,
             ready: VecDeque::new(),
             bytes: vec![0; piece * kind.bytes * kind.channels],
+            samples: Vec::with_capacity(piece * kind.channels),
             mono: Vec::with_capacity(piece),
             ended: false,
         })
@@ -134,8 +140,11 @@ impl Reader {
         // A file may be shorter than it says.
         self.left = if got < wanted { 0 } else { self.left - got as u64 };
         let (kind, bytes) = (self.kind, self.bytes.get(..got).unwrap_or_default());
+        self.samples.clear();
+        let frames = bytes.chunks_exact(kind.bytes * kind.channels);
+        self.samples.extend(frames.flat_map(|frame| frame.chunks_exact(kind.bytes)).map(|sample| kind.sample(sample)));
         self.mono.clear();
-        self.mono.extend(bytes.chunks_exact(kind.bytes * kind.channels).map(|frame| kind.mono(frame)));
+        self.downmix.mix(&self.samples, &mut self.mono);
         self.frames += self.mono.len() as u64;
         let ends = self.mono.is_empty() || self.left == 0;
         self.resample();
@@ -178,26 +187,50 @@ impl Reader {
 }
 
 /// Reads up to the first sample. Gives how samples are stored, and how many bytes of them are promised.
-fn read_header(file: &mut BufReader<File>) -> Result<(Kind, u32), String> {
+fn read_header(file: &mut BufReader<File>) -> Result<(Kind, u64), String> {
     let mut riff = [0; 12];
     let no_wav = "it is no WAV file";
+    let no_samples = "there are no samples in it";
     file.read_exact(&mut riff).map_err(|_| no_wav)?;
-    if !(riff.starts_with(b"RIFF") && riff.ends_with(b"WAVE")) {
+    let [form @ .., _, _, _, _, _, _, _, _] = riff;
+    if !(matches!(&form, b"RIFF" | b"RF64" | b"BW64") && riff.ends_with(b"WAVE")) {
         return Err(no_wav.to_owned());
     }
+    let whole = u64::from(u32::from_le_bytes([riff[4], riff[5], riff[6], riff[7]])) + 8;
     let mut kind = None;
+    let mut long = None;
     for _ in 0..MAX_CHUNKS {
         let mut head = [0; 8];
-        file.read_exact(&mut head).map_err(|_| "there are no samples in it")?;
+        match fill(file, &mut head)? {
+            8 => {}
+            // Nothing has been written behind the name.
+            4.. if head.starts_with(b"data") => return Ok((kind.ok_or(no_samples)?, 0)),
+            _ => return Err(no_samples.to_owned()),
+        }
         let [name @ .., a, b, c, d] = head;
         let length = u32::from_le_bytes([a, b, c, d]);
         let mut read = 0;
         match &name {
-            b"data" => return Ok((kind.ok_or("it does not say how its samples are stored")?, length)),
+            b"data" => {
+                let kind = kind.ok_or("it does not say how its samples are stored")?;
+                let there = file.get_ref().metadata().map_err(|e| e.to_string())?.len();
+                // None at all is what a recorder writes first, unless the whole is just as long as it says.
+                let promised = match (length, long) {
+                    (u32::MAX, Some(long)) => long,
+                    (length, _) => length.into(),
+                };
+                return Ok((kind, if promised == 0 && whole != there { u64::MAX } else { promised }));
+            }
+            b"ds64" => {
+                // The length of the whole comes before that of the samples.
+                let mut sizes = [0; 16];
+                read = fill(file, sizes.get_mut(..16.min(length as usize)).unwrap_or_default())?;
+                let [.., a, b, c, d, e, f, g, h] = sizes;
+                long = Some(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+            }
             b"fmt " => {
                 let mut format = [0; 26];
-                read = format.len().min(length as usize);
-                file.read_exact(format.get_mut(..read).unwrap_or_default()).map_err(|_| no_wav)?;
+                read = fill(file, format.get_mut(..26.min(length as usize)).unwrap_or_default())?;
                 kind = Some(Kind::read(&format)?);
             }
             _ => {}
@@ -206,7 +239,21 @@ fn read_header(file: &mut BufReader<File>) -> Result<(Kind, u32), String> {
         let rest = i64::from(length) - read as i64 + i64::from(length % 2);
         file.seek_relative(rest).map_err(|e| e.to_string())?;
     }
-    Err("there are no samples in it".to_owned())
+    Err(no_samples.to_owned())
+}
+
+/// Reads as much as there is. Gives how much.
+fn fill(file: &mut impl Read, to: &mut [u8]) -> Result<usize, String> {
+    let mut got = 0;
+    while let Some(left) = to.get_mut(got..).filter(|left| !left.is_empty()) {
+        match file.read(left) {
+            Ok(0) => break,
+            Ok(n) => got += n,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e.to_string()),
+        }
+    }
+    Ok(got)
 }
 
 impl Kind {
@@ -229,12 +276,6 @@ impl Kind {
             return Err(format!("{why} is not known here: convert it to 16-bit PCM"));
         }
         Ok(Self { rate, channels, bytes, float: tag == FLOAT })
-    }
-
-    /// The mean of all channels.
-    fn mono(self, frame: &[u8]) -> f32 {
-        let sum: f32 = frame.chunks_exact(self.bytes).map(|sample| self.sample(sample)).sum();
-        sum / self.channels as f32
     }
 
     fn sample(self, bytes: &[u8]) -> f32 {
@@ -335,9 +376,14 @@ mod tests {
 
     /// A header that says what it likes, and then samples.
     fn file_of(name: &str, promised: u32, samples: &[i16]) -> PathBuf {
+        file_with(name, (&u32::MAX.to_le_bytes(), &[]), promised, samples)
+    }
+
+    fn file_with(name: &str, (whole, ds64): (&[u8; 4], &[u8]), promised: u32, samples: &[i16]) -> PathBuf {
         let path = temporary(name);
         let mut bytes = Vec::new();
-        for field in [&b"RIFF"[..], &u32::MAX.to_le_bytes(), b"WAVEfmt ", &16_u32.to_le_bytes(), &[1, 0, 1, 0]] {
+        let form = if ds64.is_empty() { b"RIFF" } else { b"RF64" };
+        for field in [&form[..], whole, b"WAVE", ds64, b"fmt ", &16_u32.to_le_bytes(), &[1, 0, 1, 0]] {
             bytes.extend_from_slice(field);
         }
         for field in [&RATE.to_le_bytes()[..], &(RATE * 2).to_le_bytes(), &[2, 0, 16, 0], b"data"] {
@@ -354,6 +400,52 @@ mod tests {
         for promised in [u32::MAX, 0x7fff_ffff, 64_001] {
             let path = file_of("promise", promised, &[7; 20_000]);
             assert_eq!(read_16k_mono(&path), Ok(vec![7; 20_000]), "{promised}");
+            std::fs::remove_file(path).expect("removed");
+        }
+    }
+
+    #[test]
+    fn a_header_that_promises_nothing_is_read_to_the_end_of_the_file() {
+        for whole in [0, 36, u32::MAX] {
+            let path = file_with("nothing", (&u32::to_le_bytes(whole), &[]), 0, &[7; 20_000]);
+            assert_eq!(read_16k_mono(&path), Ok(vec![7; 20_000]), "{whole}");
+            // Again and again.
+            let mut reader = Reader::open(&path, true).expect("opens");
+            assert_eq!(reader.read(&mut [0; 50_000]).expect("read"), 50_000);
+            // Cut off in the header itself.
+            let cut = |at| {
+                std::fs::OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(at)).expect("cut")
+            };
+            for at in [44, 43, 40] {
+                cut(at);
+                assert_eq!(read_16k_mono(&path), Ok(Vec::new()), "{at} bytes");
+            }
+            cut(39);
+            assert!(read_16k_mono(&path).is_err());
+            std::fs::remove_file(path).expect("removed");
+        }
+        // A file that is whole, and empty: what follows the samples is no sound.
+        let path = file_of("empty", 0, &[]);
+        let mut bytes = std::fs::read(&path).expect("read");
+        bytes.splice(4..8, 36_u32.to_le_bytes());
+        std::fs::write(&path, &bytes).expect("written");
+        assert_eq!(read_16k_mono(&path), Ok(Vec::new()));
+        bytes.splice(4..8, 48_u32.to_le_bytes());
+        bytes.extend_from_slice(b"LIST\x04\0\0\0INFO");
+        std::fs::write(&path, &bytes).expect("written");
+        assert_eq!(read_16k_mono(&path), Ok(Vec::new()));
+        std::fs::remove_file(path).expect("removed");
+    }
+
+    #[test]
+    fn a_file_that_may_be_longer_than_4_gib_says_its_length_elsewhere() {
+        let ds64 = |length: u64| {
+            let sizes = [length + 72, length, length / 2].map(u64::to_le_bytes).concat();
+            [&b"ds64"[..], &28_u32.to_le_bytes(), &sizes, &[0; 4]].concat()
+        };
+        for (length, samples) in [(40_000, 20_000), (20_000, 10_000), (0, 20_000), (u64::MAX - 72, 20_000)] {
+            let path = file_with("rf64", (&u32::MAX.to_le_bytes(), &ds64(length)), u32::MAX, &[7; 20_000]);
+            assert_eq!(read_16k_mono(&path), Ok(vec![7; samples]), "{length}");
             std::fs::remove_file(path).expect("removed");
         }
     }

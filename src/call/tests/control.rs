@@ -37,6 +37,7 @@ fn a_join_muted_is_told_twice_for_the_original_s_sake() {
     world.calls.on_audio_opened(Ok(Default::default()), &mut world.io);
     let since = world.now.mono;
     world.calls.poll_join(world.now, (ROOM, true), since, &mut world.io).expect("open");
+    assert_eq!(pauses(&world), [true], "its file waits until it is heard");
     let kinds: Vec<&Value> = world.io.handed.iter().map(|it| &it["type"]).collect();
     assert_eq!(kinds, ["voice_join", "voice_mute_status"]);
     assert_eq!(world.io.handed[0]["voice"]["muted"], true);
@@ -106,6 +107,12 @@ fn leaving_tells_everyone_and_closes_the_devices() {
     assert_eq!(leaves, 1, "once");
 }
 
+/// How often the microphone was paused (true) or went on.
+fn pauses(world: &World) -> Vec<bool> {
+    let all = world.io.out.outputs.iter();
+    all.filter_map(|it| if let Output::PauseMic(paused) = it { Some(*paused) } else { None }).collect()
+}
+
 #[test]
 fn muting_is_told_once_and_stands_in_the_next_join() {
     let mut world = World::in_voice();
@@ -117,6 +124,7 @@ fn muting_is_told_once_and_stands_in_the_next_join() {
     let kinds: Vec<&Value> = world.io.handed.iter().map(|it| &it["type"]).collect();
     assert_eq!(kinds, ["voice_join", "voice_mute_status"]);
     assert_eq!(world.io.handed[1]["muted"], true);
+    assert_eq!(pauses(&world), [true]);
     world.pass(3 * S);
     let again = world.io.handed.last().expect("a signal");
     assert_eq!((&again["type"], &again["voice"]["muted"]), (&json!("voice_join"), &json!(true)));

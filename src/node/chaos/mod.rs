@@ -236,6 +236,7 @@ impl<'c> Chaos<'c> {
                 self.thrown.push(bytes);
             }
             Output::StartAudio { .. } => self.opening = true,
+            Output::PauseMic(_) => {}
             Output::StopAudio => self.opening = false,
             Output::Play(chunk) => self.played += u64::from(chunk.len() == CHUNK),
             Output::ListDevices(job) => self.lists.push(job),

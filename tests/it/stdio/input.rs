@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Node, RawListener, RawPeer, list, number};
+use crate::support::raw::chat_with;
+use crate::support::{Node, RawListener, RawPeer, line, list, number};
 
 const MIB: usize = 1 << 20;
 
@@ -48,7 +49,8 @@ const WRONG_LINES: &[(&str, &str)] = &[
     ("{\"cmd\":\"exit\"} {}", "bad_json"),
     ("{\"cmd\":\"exit\",}", "bad_json"),
     ("{\"cmd\":\"exit\",\"cmd\":\"room\"}", "bad_json"),
-    ("{\"cmd\":\"send\",\"text\":\"\\ud83d\"}", "bad_json"),
+    ("{\"cmd\":\"send\",\"text\":\"\",\"room\":\"\\ud83d\"}", "bad_value"),
+    ("{\"cmd\":\"nick\",\"name\":\"\\ude00\"}", "bad_value"),
     ("{\"cmd\":\"send\",\"text\":\"a\tb\"}", "bad_json"),
     ("{\"cmd\":\"send\",\"text\":NaN}", "bad_json"),
     ("[]", "not_an_object"),
@@ -70,7 +72,6 @@ const WRONG_LINES: &[(&str, &str)] = &[
     ("{\"cmd\":\"send\",\"text\":\"a\",\"meta\":[]}", "bad_type"),
     ("{\"cmd\":\"send\",\"text\":\"a\",\"encrypted\":\"yes\"}", "bad_type"),
     ("{\"cmd\":\"room\",\"id\":{}}", "bad_type"),
-    ("{\"cmd\":\"room\",\"id\":null}", "bad_type"),
     ("{\"cmd\":\"room\",\"async\":\"yes\"}", "bad_type"),
     ("{\"cmd\":\"room\",\"may_fail\":1}", "bad_type"),
     ("{\"cmd\":\"nick\",\"name\":\"\"}", "bad_value"),
@@ -99,6 +100,76 @@ fn a_wrong_line_keeps_what_can_be_read_of_it() {
     let reply = node.command(json!({ "cmd": "fly", "id": -7.5 }));
     assert_eq!((&reply["cmd"], &reply["id"]), (&json!("fly"), &json!(-7.5)));
     node.finish().exited(0);
+}
+
+#[test]
+fn every_refusal_bears_the_id_whatever_is_wrong() {
+    let mut node = Node::start(&[]);
+    let long = format!("{{\"cmd\":\"send\",\"text\":\"{}\",\"id\":", "x".repeat(MIB));
+    let lines: &[(&[u8], &str)] = &[
+        (b"{\"cmd\":\"send\",\"text\":\"say \"hi\"\",\"id\":", "bad_json"),
+        (b"{\"cmd\":\"send\",\"text\":\"5\" wide\",\"id\":", "bad_json"),
+        (b"{\"cmd\":\"send\",\"text\":\"a\",\"text\":\"b\",\"id\":", "bad_json"),
+        (b"{\"cmd\":\"send\",\"text\":\"\xff\",\"id\":", "bad_utf8"),
+        (b"{\"cmd\":\"nick\",\"name\":\"\\ud83d\",\"id\":", "bad_value"),
+        (b"{\"cmd\":\"send\",\"text\":null,\"id\":", "bad_type"),
+        (b"{\"cmd\":7,\"id\":", "bad_type"),
+        (long.as_bytes(), "line_too_long"),
+    ];
+    for (n, (line, code)) in lines.iter().enumerate() {
+        node.send_raw(&[line, &format!("\"mark {n}\"}}\n").into_bytes()[..]].concat());
+        assert_eq!(node.await_reply(&json!(format!("mark {n}")))["error"]["code"], *code, "{n}");
+    }
+    node.finish().exited(0);
+}
+
+#[test]
+fn half_an_emoji_in_a_text_is_a_replacement_character() {
+    let mut node = Node::start(&[]);
+    let mut bob = RawPeer::dial(&node.addr(), "127.0.0.1:5001", "Bob");
+    node.send_raw(b"{\"cmd\":\"send\",\"text\":\"a\\ud83d\",\"meta\":{\"m\":\"\\ude00\\ud83d\\ude00\"}}\n");
+    let chat = bob.hears("a\u{fffd}");
+    assert_eq!(chat["meta"], json!({ "m": "\u{fffd}\u{1f600}" }));
+    // An original sends one for each byte that its terminal gave it wrongly.
+    let chat = chat_with("127.0.0.1:5001", "HERE", &json!({ "meta": { "m": "HERE", "x": 1 } })).to_string();
+    bob.send_text(chat.replace("HERE", "\\udcff\\udcfeb").replace("\"x\":", "\n\"x\":\r\n"));
+    let heard = node.hears("\u{fffd}\u{fffd}b");
+    assert_eq!(heard["meta"], json!({ "m": "\u{fffd}\u{fffd}b", "x": 1 }));
+    // That line can be matched as any other.
+    node.ok(json!({ "cmd": "wait", "event": "message", "match": { "meta": heard["meta"] }, "timeout_ms": 0 }));
+    node.finish().exited(0);
+}
+
+#[test]
+fn null_is_as_if_left_out_and_a_number_is_what_it_says() {
+    let mut node = Node::start(&[]);
+    let mut bob = RawPeer::dial(&node.addr(), "127.0.0.1:5001", "Bob");
+    let send = json!({ "cmd": "send", "text": "hi", "room": null, "message": null, "min_links": null, "confirm": null,
+        "timeout_ms": 1000.0, "encrypted": null, "meta": null, "async": null, "may_fail": null });
+    line::is_command(&send).unwrap();
+    node.ok(send);
+    bob.say("there");
+    node.send_raw(b"{\"cmd\":\"wait\",\"event\":\"message\",\"match\":{\"hops\":1.0,\"text\":\"there\"},\"count\":1e0,\"id\":1}\n");
+    assert_eq!(node.await_reply(&json!(1))["ok"], true);
+    node.ok(json!({ "cmd": "history", "limit": 1e2, "after": null, "after_pos": null }));
+    assert_eq!(node.ok(json!({ "cmd": "key", "passphrase": null }))["encrypted"], false);
+    let wait = json!({ "cmd": "wait", "event": "message", "match": { "via": null }, "timeout_ms": 0 });
+    assert_eq!(node.fails(wait), "timeout", "there, null is compared");
+    let reply = node.command(json!({ "cmd": "wait", "event": "message", "count": "many" }));
+    let error = json!({ "code": "bad_type", "retryable": false,
+        "message": "`count` takes a whole number from 0 to 4294967295, not \"many\"" });
+    assert_eq!(reply["error"], error);
+    node.finish().exited(0);
+}
+
+#[test]
+fn a_byte_order_mark_before_a_line_is_skipped() {
+    for first in ["\u{feff}{\"cmd\":\"room\",\"id\":1}\n", "\u{feff}# a comment\n{\"cmd\":\"room\",\"id\":1}\n"] {
+        let mut node = Node::start(&[]);
+        node.send_raw(first.as_bytes());
+        assert_eq!(node.await_reply(&json!(1))["ok"], true);
+        assert_eq!(node.finish().exited(0).all("reply").len(), 1);
+    }
 }
 
 #[test]

@@ -212,6 +212,7 @@ impl Node {
     pub fn send_raw(&mut self, bytes: &[u8]) {
         for line in bytes.strip_suffix(b"\n").unwrap_or(bytes).split(|&b| b == b'\n') {
             self.lines_in += 1;
+            let line = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line);
             let first = line.trim_ascii_start().first();
             self.answers_due += usize::from(first.is_some_and(|&b| b != b'#'));
         }
