@@ -105,6 +105,8 @@ fn run_node(run: Run) -> u8 {
     };
     let (output, errors) = (stdio.output.clone(), stdio.errors.clone());
     let result = catch_unwind(AssertUnwindSafe(|| {
+        // Before anything is written. Where it can't be had, such a write ends the process, as it would anyway.
+        let _ = driver::signals::survive_file_limit();
         let for_tests = ForTests { clock_ppm: run.options.clock_ppm, line: run.options.line };
         let (sockets, config, store, warnings) = prepare(run)?;
         driver::run(config, sockets, stdio, store, warnings, for_tests).map_err(|e| internal(&e.to_string()))

@@ -8,6 +8,7 @@
 //! - [`tcp`]: links, [`links`](self): found by their ids; [`dial`](self): name look-up and connect; [`udp`]: datagrams, [`line`](self): and a bad line for them; [`sound`](self): microphone and speaker
 //! - [`state`]: the state folder
 //! - [`keys`]: rooms' keys, derived on other threads; [`handshake`](self): handshakes, gone on with on another
+//! - [`signals`]: those that end a node
 //! - [`stdio`]: the threads; [`client`]: the queue of lines between the loop and stdout's thread
 
 use std::cell::{Cell, RefCell};
@@ -19,12 +20,10 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_channel::{Receiver, Sender};
-use async_signal::{Signal, Signals};
-use smol::stream::StreamExt;
 use smol::{Async, LocalExecutor, Task, Timer};
 
 use crate::api::Request;
-use crate::api::event::{ByeReason, WarningCode};
+use crate::api::event::WarningCode;
 use crate::node::{Config, DialId, Input, JobId, Node, Now, Outbox, Output, STDIO};
 
 pub mod client;
@@ -34,6 +33,7 @@ pub mod keys;
 pub mod limits;
 mod line;
 mod links;
+pub mod signals;
 mod sound;
 pub mod state;
 pub mod stdio;
@@ -147,7 +147,7 @@ pub fn run(
     let (exit, exited) = async_channel::bounded(1);
     let tcp = Async::new(sockets.tcp)?;
     let udp = Rc::new(Async::new(sockets.udp)?);
-    let signals = Signals::new([Signal::Int, Signal::Term])?;
+    let signals = signals::catch()?;
     let (requests, notices) = (stdio.requests.clone(), stdio.notices.clone());
     let (output, errors) = (stdio.output.clone(), stdio.errors.clone());
     let (wake, saved) = async_channel::bounded(1);
@@ -193,7 +193,7 @@ pub fn run(
         this.executor.spawn(udp::receive(this.clone(), udp, lines)),
         this.executor.spawn(watch_time(this.clone())),
         this.executor.spawn(wake_writer(this.clone(), output.clone())),
-        this.executor.spawn(watch_signals(this.clone(), signals)),
+        this.executor.spawn(signals::watch(this.clone(), signals)),
         this.executor.spawn(take_requests(this.clone(), requests)),
         this.executor.spawn(take_notices(this.clone(), notices)),
         this.executor.spawn(take_reports(this.clone(), saved)),
@@ -423,23 +423,6 @@ async fn wake_writer(this: Rc<Loop>, output: Arc<client::Queue>) {
     loop {
         this.lines.wait().await;
         output.wake();
-    }
-}
-
-/// Passes on SIGINT and SIGTERM; a second one ends the process at once, as it would have without us.
-async fn watch_signals(this: Rc<Loop>, mut signals: Signals) {
-    let mut asked = false;
-    while let Some(signal) = signals.next().await {
-        let (reason, number) = match signal {
-            Ok(Signal::Int) => (ByeReason::Sigint, 2),
-            _ => (ByeReason::Sigterm, 15),
-        };
-        if asked {
-            // What a shell shows of a process that a signal has ended.
-            std::process::exit(128 + number);
-        }
-        asked = true;
-        this.handle(Input::Signal(reason));
     }
 }
 
