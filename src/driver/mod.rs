@@ -277,8 +277,8 @@ impl Loop {
                 Output::Close(link) => {
                     core.links.remove(link);
                 }
-                Output::Dial { dial, addr } => {
-                    let task = self.executor.spawn(dial::dial(self.clone(), dial, addr));
+                Output::Dial { dial, addr, order } => {
+                    let task = self.executor.spawn(dial::dial(self.clone(), dial, addr, order));
                     core.dials.insert(dial, task);
                 }
                 Output::Handshake { link, step } => {

@@ -11,6 +11,7 @@ use crate::api::event::{self, Event, WarningCode};
 use crate::api::{ErrorCode, result};
 use crate::call::{self, Begun, Calls, InCall, Io, MemberInfo, Neighbour, OPEN_TIME, Refusal, Warning};
 use crate::clients::Head;
+use crate::outbox::Order;
 use crate::voice::Codec;
 use crate::wire::limits::DIAL_TIME;
 use crate::wire::outgoing::{self, Message};
@@ -48,7 +49,7 @@ impl Io for NodeIo<'_> {
 
     fn dial(&mut self, addr: SocketAddr) -> DialId {
         let dial = self.node.links.mint_dial();
-        self.out.push(Output::Dial { dial, addr: addr.to_string() });
+        self.out.push(Output::Dial { dial, addr: addr.to_string(), order: Order::default() });
         dial
     }
 
