@@ -28,15 +28,18 @@ The whole protocol as a JSON Schema: {command_name} schema",
     error_code(0, "clean"),
     error_code(1, "an error inside"),
     error_code(2, "usage"),
-    error_code(3, "an address could not be bound, or a file or device named here not opened"),
+    error_code(
+        3,
+        "an address could not be bound, a file or device named here not opened, or too few files may be open"
+    ),
     error_code(4, "the state folder is in use by another process, damaged, or can't be used"),
     error_code(5, "--check: a command failed, or frames were not delivered"),
     error_code(6, "stdout was closed")
 )]
 pub struct Options {
-    /// the address to listen at (127.0.0.1)
-    #[argh(option, default = "String::from(\"127.0.0.1\")", arg_name = "host")]
-    pub host: String,
+    /// the address to listen at (127.0.0.1, and voice where links are)
+    #[argh(option, arg_name = "host")]
+    pub host: Option<String>,
 
     /// the TCP port to listen at; 0: a free one (required)
     #[argh(option, arg_name = "port")]
@@ -339,7 +342,12 @@ fn check(options: Options) -> Result<Run, String> {
             format!("the UDP port would be {} (--port + 1000), over 65535: give --udp-port", u32::from(port) + 1000)
         })?,
     };
-    let ip = resolve(&options.host)?;
+    let host = resolve(options.host.as_deref().unwrap_or("127.0.0.1"))?;
+    let at = |port: u16| {
+        let mut addr = host;
+        addr.set_port(port);
+        addr
+    };
     let names = [Some(&options.room), options.username.as_ref()];
     for name in names.into_iter().flatten().chain(&options.listen) {
         if !(1..=MAX_NAME).contains(&name.len()) {
@@ -372,20 +380,20 @@ fn check(options: Options) -> Result<Run, String> {
     }
     let events = read_events(&options.events)?;
     let key_files = read_key_files(&options)?;
-    Ok(Run { tcp: (ip, port).into(), udp: (ip, udp_port).into(), events, key_files, options })
+    Ok(Run { tcp: at(port), udp: at(udp_port), events, key_files, options })
 }
 
 /// The most that --offset and --near may be, in ms: an hour, as long as a recording may be.
 const MAX_DELAY_MS: f64 = 3_600_000.0;
 
-/// A host's first address.
-pub fn resolve(host: &str) -> Result<IpAddr, String> {
+/// A host's first address, with its zone if it has one; the port is 0.
+pub fn resolve(host: &str) -> Result<SocketAddr, String> {
     let host = host.trim_matches(['[', ']']);
-    if let Ok(ip) = host.parse() {
-        return Ok(ip);
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok((ip, 0).into());
     }
     let found = (host, 0).to_socket_addrs().ok().and_then(|mut addrs| addrs.next());
-    found.map(|addr| addr.ip()).ok_or_else(|| format!("--host: no address for `{}`", host.escape_debug()))
+    found.ok_or_else(|| format!("--host: no address for `{}`", host.escape_debug()))
 }
 
 fn read_events(list: &str) -> Result<Vec<(EventKind, bool)>, String> {

@@ -216,7 +216,7 @@ fn voice_host(udp: SocketAddr, advertise: Option<&str>) -> Result<(IpAddr, Optio
     let mut warning = None;
     if let Some(host) = advertise {
         match options::resolve(host) {
-            Ok(ip) => return Ok((ip, None)),
+            Ok(addr) => return Ok((addr.ip(), None)),
             Err(_) => {
                 let host = host.escape_debug();
                 let message =
