@@ -26,10 +26,6 @@ const EXIT_CANNOT_START: u8 = 3;
 /// The exit code when the state folder can't be used.
 const EXIT_STATE: u8 = 4;
 
-/// Bytes of datagrams that may wait for the loop: 0.1 s of 64 members who all talk, 2 KiB of the kernel's a datagram, and
-/// as much again.
-const UDP_BUFFER: usize = 1 << 20;
-
 /// Connections that may wait to be accepted, of which the library asks for 128. Whom there is no room for is not told: its
 /// system tries again a second later. A guess: what strangers can do in 0.1 s.
 const BACKLOG: i32 = 1024;
@@ -141,9 +137,7 @@ fn prepare(run: Run) -> Result<Prepared, Failure> {
     let udp = UdpSocket::bind(run.udp).map_err(|e| cannot_bind(run.udp, "UDP", "--udp-port", &e))?;
     // As many as the system grants.
     let _ = socket2::SockRef::from(&tcp).listen(BACKLOG);
-    // As much as the system grants: a talkative room must survive a moment in which the loop is busy.
-    let _ = socket2::SockRef::from(&udp).set_recv_buffer_size(UDP_BUFFER);
-    let sockets = Sockets { tcp, udp };
+    let sockets = Sockets { tcp, udp, follows_links: run.options.host.is_none() };
     let (tcp, udp) = driver::bound(&sockets).map_err(|e| internal(&e.to_string()))?;
     let (udp_host, no_address) = voice_host(udp, run.options.advertise.as_deref())?;
     check_audio(&run.options)?;
@@ -212,7 +206,6 @@ fn cannot_bind(addr: SocketAddr, what: &str, option: &str, e: &io::Error) -> Fai
 /// one that this machine would be seen by from outside. A name that is not known here may well be known to others, who
 /// dial it; but voice needs an address, and so there is a warning.
 fn voice_host(udp: SocketAddr, advertise: Option<&str>) -> Result<(IpAddr, Option<(WarningCode, String)>), Failure> {
-    let fail = |e: io::Error| internal(&e.to_string());
     let mut warning = None;
     if let Some(host) = advertise {
         match options::resolve(host) {
@@ -228,17 +221,12 @@ fn voice_host(udp: SocketAddr, advertise: Option<&str>) -> Result<(IpAddr, Optio
     if !udp.ip().is_unspecified() {
         return Ok((udp.ip(), warning));
     }
-    // Connecting a UDP socket sends nothing; it has the system choose the way to an address (of documentation, RFC 5737
-    // and 3849) and so our own on it.
-    let (any, outside): (SocketAddr, &str) = match udp {
-        SocketAddr::V4(_) => (([0, 0, 0, 0], 0).into(), "192.0.2.1:9"),
-        SocketAddr::V6(_) => (([0; 16], 0).into(), "[2001:db8::1]:9"),
-    };
-    let socket = UdpSocket::bind(any).map_err(fail)?;
-    let found = socket.connect(outside).and_then(|()| socket.local_addr()).map(|addr| addr.ip());
+    // By the way to an address of documentation (RFC 5737 and 3849).
+    let outside = if udp.is_ipv4() { "192.0.2.1:9" } else { "[2001:db8::1]:9" };
+    let found = outside.parse().ok().and_then(driver::local_ip_to);
     // No way to anywhere: then others are on this machine.
     let loopback = if udp.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
-    Ok((found.ok().filter(|ip| !ip.is_unspecified()).unwrap_or(loopback), warning))
+    Ok((found.filter(|ip| !ip.is_unspecified()).unwrap_or(loopback), warning))
 }
 
 /// Whether the microphone and the speaker that the command line names could be opened: better said now than when a

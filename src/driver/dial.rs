@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use smol::{Async, LocalExecutor, Task, Timer};
 
-use super::{Loop, tcp};
+use super::{Loop, tcp, udp};
 use crate::api::event::LinkCode;
 use crate::node::{DialId, Input, Order};
 
@@ -26,7 +26,8 @@ pub async fn dial(this: Rc<Loop>, dial: DialId, addr: String, order: Order) {
     let result = connect(&this.executor, &addr, &order).await;
     let task = this.core.borrow_mut().dials.remove(&dial);
     match result {
-        Ok((stream, addr)) => {
+        Ok((stream, addr, more)) => {
+            udp::follow(&this, stream.get_ref().local_addr().ok());
             let link = tcp::adopt(&this, stream);
             this.handle(Input::Dialled { dial, link, addr, more });
         }

@@ -43,6 +43,7 @@ mod udp;
 use links::Links;
 use state::saver::{Report, Saver};
 use tcp::LinkIo;
+pub use udp::local_ip_to;
 
 /// The sockets that a node runs on.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub struct Sockets {
     pub tcp: TcpListener,
     /// Where datagrams come.
     pub udp: UdpSocket,
+    /// Whether datagrams are to come where links are, too.
+    pub follows_links: bool,
 }
 
 /// Notices to the loop from the threads of stdio.
@@ -113,7 +116,7 @@ struct Core {
     dials: HashMap<DialId, Task<()>>,
     jobs: HashMap<JobId, Task<()>>,
     next_link: u64,
-    udp: Rc<Async<UdpSocket>>,
+    udp: udp::Sockets,
     sound: Option<sound::Sound>,
     /// Inputs that outputs have caused at once: the node gets them next. At most those of one call of sound.
     echoes: VecDeque<Input<'static>>,
@@ -146,7 +149,6 @@ pub fn run(
 ) -> std::io::Result<u8> {
     let (exit, exited) = async_channel::bounded(1);
     let tcp = Async::new(sockets.tcp)?;
-    let udp = Rc::new(Async::new(sockets.udp)?);
     let signals = signals::catch()?;
     let (requests, notices) = (stdio.requests.clone(), stdio.notices.clone());
     let (output, errors) = (stdio.output.clone(), stdio.errors.clone());
@@ -154,7 +156,8 @@ pub fn run(
     let saver = store.map(|store| Saver::start(store, output.clone(), wake)).transpose()?;
     let mut out = Outbox::default();
     let seed = line::seed(config.seed, &config.username, config.entropy);
-    let lines = for_tests.line.map(|settings| line::Lines::new(settings, seed, now().mono));
+    let line = for_tests.line.map(|settings| (settings, seed));
+    let (udp, received) = udp::Sockets::new(sockets.udp, sockets.follows_links, line)?;
     let node = Node::new(now(), config, &mut out);
     let core = Core {
         node,
@@ -164,7 +167,7 @@ pub fn run(
         dials: HashMap::new(),
         jobs: HashMap::new(),
         next_link: 0,
-        udp: udp.clone(),
+        udp,
         sound: None,
         echoes: VecDeque::new(),
         clock_ppm: for_tests.clock_ppm,
@@ -190,7 +193,7 @@ pub fn run(
     }
     let tasks = [
         this.executor.spawn(tcp::accept(this.clone(), tcp)),
-        this.executor.spawn(udp::receive(this.clone(), udp, lines)),
+        this.executor.spawn(udp::receive(this.clone(), received)),
         this.executor.spawn(watch_time(this.clone())),
         this.executor.spawn(wake_writer(this.clone(), output.clone())),
         this.executor.spawn(signals::watch(this.clone(), signals)),
@@ -291,7 +294,7 @@ impl Loop {
                     let task = self.executor.spawn(keys::derive(self.clone(), job, it));
                     core.jobs.insert(job, task);
                 }
-                Output::Datagram { to, bytes } => udp::send(&core.udp, to, &bytes, &core.out),
+                Output::Datagram { to, bytes } => core.udp.send(to, &bytes, &core.out),
                 Output::StartAudio { mic, speaker } => {
                     match sound::Sound::start(&self, &mic, &speaker, core.clock_ppm) {
                         Ok(sound) => core.sound = Some(sound),

@@ -177,6 +177,8 @@ pub enum Input<'a> {
         /// Its bytes.
         bytes: &'a [u8],
     },
+    /// Datagrams are received at this address of the machine, too.
+    Reachable(std::net::IpAddr),
     /// A client gave a line.
     Request {
         /// Which client.
@@ -346,6 +348,7 @@ impl Node {
             Input::Datagram { from, bytes } => {
                 self.with_calls(now, out, |calls, io| calls.on_datagram(now, from, bytes, io));
             }
+            Input::Reachable(ip) => self.with_calls(now, out, |calls, _| calls.on_reachable(now, ip)),
             Input::AudioOpened(opened) => {
                 if self.with_calls(now, out, |calls, io| calls.on_audio_opened(opened, io)) {
                     self.clients.recheck_pending();

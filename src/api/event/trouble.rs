@@ -46,6 +46,8 @@ pub enum WarningCode {
     Banned,
     /// A member's voice can't be opened: most likely its passphrase of the room is another.
     VoiceKey,
+    /// Nobody in voice is heard or can be sent to: `voice_peers` tells why.
+    VoiceUnheard,
     /// Others can read or change what is in the state folder.
     StatePermissions,
 }
