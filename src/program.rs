@@ -95,9 +95,9 @@ fn printable_lines(text: &str) -> String {
 
 /// Runs a node between the threads of stdio. Whatever goes wrong is a `fatal` line.
 fn run_node(run: Run) -> u8 {
-    let Ok((stdio, threads)) = stdio::start() else {
-        let _ = writeln!(io::stderr(), "p2p-chat: can't start a thread");
-        return EXIT_INTERNAL;
+    let (stdio, threads) = match stdio::start(run.options.stay) {
+        Ok(started) => started,
+        Err(e) => return complain(&format!("can't start: {e}"), EXIT_CANNOT_START),
     };
     let (output, errors) = (stdio.output.clone(), stdio.errors.clone());
     let result = catch_unwind(AssertUnwindSafe(|| {

@@ -276,3 +276,42 @@ fn a_dial_under_way_does_not_keep_it() {
     node.ok(json!({ "cmd": "room" }));
     said_bye(&node.finish(), "eof", 0);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn with_stay_a_node_in_the_background_leaves_the_terminal_to_others() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Command, Stdio};
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&master).and_then(|()| unlockpt(&master)).expect("a terminal");
+    let path = ptsname(&master, Vec::new()).expect("a terminal").into_string().expect("ASCII");
+    let terminal = std::fs::File::options().read(true).write(true).open(path).expect("a terminal");
+    let mut keyboard = std::fs::File::from(master);
+    // A shell with job control has the terminal, and the node runs in its background.
+    let script = r#"set -m; "$@" & read -r line; echo "the shell has read $line"; kill %1; wait"#;
+    let mut shell = Command::new("setsid")
+        .args(["--ctty", "--wait", "sh", "-c", script, "sh", crate::support::PROGRAM, "--port", "0", "--stay"])
+        .args(["--mic", "none", "--speaker", "none"])
+        .stdin(Stdio::from(terminal))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut lines = BufReader::new(shell.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
+    let ready: Value = serde_json::from_str(&lines.next().expect("a line")).expect("JSON");
+    let mut bob = RawPeer::dial(ready["tcp"].as_str().expect("an address"), BOB, "Bob");
+    let up = lines.find(|line| line.contains("peer_up")).expect("Bob is linked");
+    assert!(up.contains("Bob"), "{up}");
+    // What is typed but for the end of the line is nobody's yet.
+    keyboard.write_all(b"typed").expect("a terminal");
+    for n in 0..20 {
+        bob.say(&format!("{n}"));
+        lines.find(|line| line.contains(&format!("\"text\":\"{n}\""))).expect("the node runs on");
+    }
+    keyboard.write_all(b"\n").expect("a terminal");
+    lines.find(|line| line == "the shell has read typed").expect("it was the shell's");
+    lines.find(|line| line.contains("\"reason\":\"sigterm\"")).expect("it ends as it should");
+    assert!(shell.wait().expect("it ends").success());
+}
