@@ -284,6 +284,7 @@ pub fn read(args: &[String]) -> Result<Asked, String> {
             _ => vec![arg.as_str()],
         })
         .collect();
+    let args = last_of_each(&args);
     let options = match Options::from_args(&["p2p-chat"], &args) {
         Ok(options) => options,
         Err(exit) if exit.status.is_ok() => return Ok(Asked::Print(wrap_usage(&exit.output))),
@@ -306,6 +307,34 @@ pub fn read(args: &[String]) -> Result<Asked, String> {
         Some(Action::VoiceLab(asked)) => asked.setup().map(|setup| Asked::VoiceLab(asked, Box::new(setup))),
         None => check(options).map(|run| Asked::Run(Box::new(run))),
     }
+}
+
+/// Options that take no value.
+const SWITCHES: [&str; 10] =
+    ["--check", "--stay", "--secure", "--version", "--help", "-V", "-h", "--strict", "--draw", "--json"];
+/// Options that may be repeated.
+const REPEATED: [&str; 4] = ["--connect", "--listen", "--room-key-file", "--original-key-file"];
+
+/// Of each option that is given more than once, leaves the last: so a script that calls the program can have defaults, and let its
+/// own arguments follow.
+fn last_of_each<'a>(args: &[&'a str]) -> Vec<&'a str> {
+    let mut given: Vec<&[&str]> = Vec::new();
+    let mut left = args;
+    while let Some(first) = left.first() {
+        let length = match *first {
+            // From here on nothing is an option.
+            "--" => left.len(),
+            name if name.starts_with('-') && !SWITCHES.contains(&name) => 2.min(left.len()),
+            _ => 1,
+        };
+        let (this, rest) = left.split_at(length);
+        if length == 2 && !REPEATED.contains(first) {
+            given.retain(|it| it.len() < 2 || it.first() != Some(first));
+        }
+        given.push(this);
+        left = rest;
+    }
+    given.concat()
 }
 
 /// Breaks the first line of a help text between its options: argh writes all of them into one.
@@ -492,6 +521,8 @@ mod tests {
             ("--port x", "--help"),
             ("--port 0 --nonsense", "--help"),
             ("--port 0 --connect here", "HOST:PORT"),
+            ("--port 0 --connect http://here:80", "HOST:PORT"),
+            ("--port 0 --connect a:80,b:80", "HOST:PORT"),
             ("--port 0 --events nope", "peer_up"),
             ("--port 0 --events -bye", "hidden"),
             ("--port 0 --room-key-file x", "ROOM=FILE"),
@@ -513,6 +544,36 @@ mod tests {
         ] {
             let error = read_line(line).expect_err(line);
             assert!(error.contains(word), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn of_an_option_given_twice_the_last_counts() {
+        let run = run(
+            "--port 1 --username A --connect a:1 --check --port=2 --username B --connect b:1 --check --log off --log info",
+        );
+        assert_eq!((run.tcp.port(), run.options.username.as_deref()), (2, Some("B")));
+        assert_eq!((run.options.connect, run.options.log), (vec!["a:1".to_owned(), "b:1".to_owned()], LogLevel::Info));
+        assert!(read_line("--port 1 --port x").is_err());
+        let Ok(Asked::VoiceCompare(compare)) = read_line("voice-compare --offset 1 a b --offset 2 --json --json")
+        else {
+            panic!("it compares")
+        };
+        assert_eq!((compare.offset, compare.said.as_str(), compare.heard.as_str()), (2.0, "a", "b"));
+    }
+
+    #[test]
+    fn it_is_known_which_options_take_no_value_and_which_may_be_repeated() {
+        for line in ["--help", "voice-lab --help", "voice-compare --help", "schema --help"] {
+            let Ok(Asked::Print(help)) = read_line(line) else { panic!("no help") };
+            let usage: Vec<&str> = help.lines().take_while(|line| !line.is_empty()).collect();
+            for option in usage.join(" ").split('[').skip(1).filter_map(|part| part.split_once(']')).map(|(it, _)| it) {
+                let (name, value) = option.split_once(' ').unwrap_or((option, ""));
+                if name.starts_with('-') && name != "--" {
+                    assert_eq!(SWITCHES.contains(&name), value.is_empty(), "{option}");
+                    assert_eq!(REPEATED.contains(&name), value.ends_with("...>"), "{option}");
+                }
+            }
         }
     }
 

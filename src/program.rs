@@ -133,6 +133,12 @@ type Prepared = (Sockets, Config, Option<Store>, Vec<(WarningCode, String)>);
 
 /// Binds the addresses, reads the files.
 fn prepare(run: Run) -> Result<Prepared, Failure> {
+    let (max_links, warning) = driver::limits::fit_links(run.options.max_links);
+    driver::limits::check_files().map_err(|message| Failure {
+        code: FatalCode::OpenFiles,
+        message,
+        exit: EXIT_CANNOT_START,
+    })?;
     let tcp = TcpListener::bind(run.tcp).map_err(|e| cannot_bind(run.tcp, "TCP", "--port", &e))?;
     let udp = UdpSocket::bind(run.udp).map_err(|e| cannot_bind(run.udp, "UDP", "--udp-port", &e))?;
     // As many as the system grants.
@@ -150,7 +156,6 @@ fn prepare(run: Run) -> Result<Prepared, Failure> {
         Some(Opened { store, secret, rows, warnings }) => (Some(store), Some(secret), Some(rows), warnings),
         None => (None, None, None, Vec::new()),
     };
-    let (max_links, warning) = driver::limits::fit_links(run.options.max_links);
     let drain = run.options.drain();
     let options = run.options;
     let config = Config {

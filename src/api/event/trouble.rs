@@ -81,6 +81,8 @@ pub enum FatalCode {
     StateTooNew,
     /// The state folder can't be used for another reason.
     StateUnusable,
+    /// The limit of open files is too low (`ulimit -n`).
+    OpenFiles,
     /// An error inside: a bug.
     Internal,
 }
