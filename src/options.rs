@@ -28,15 +28,18 @@ The whole protocol as a JSON Schema: {command_name} schema",
     error_code(0, "clean"),
     error_code(1, "an error inside"),
     error_code(2, "usage"),
-    error_code(3, "an address could not be bound, or a file or device named here not opened"),
+    error_code(
+        3,
+        "an address could not be bound, a file or device named here not opened, or too few files may be open"
+    ),
     error_code(4, "the state folder is in use by another process, damaged, or can't be used"),
     error_code(5, "--check: a command failed, or frames were not delivered"),
     error_code(6, "stdout was closed")
 )]
 pub struct Options {
-    /// the address to listen at (127.0.0.1)
-    #[argh(option, default = "String::from(\"127.0.0.1\")", arg_name = "host")]
-    pub host: String,
+    /// the address to listen at (127.0.0.1, and voice where links are)
+    #[argh(option, arg_name = "host")]
+    pub host: Option<String>,
 
     /// the TCP port to listen at; 0: a free one (required)
     #[argh(option, arg_name = "port")]
@@ -281,6 +284,7 @@ pub fn read(args: &[String]) -> Result<Asked, String> {
             _ => vec![arg.as_str()],
         })
         .collect();
+    let args = last_of_each(&args);
     let options = match Options::from_args(&["p2p-chat"], &args) {
         Ok(options) => options,
         Err(exit) if exit.status.is_ok() => return Ok(Asked::Print(wrap_usage(&exit.output))),
@@ -303,6 +307,34 @@ pub fn read(args: &[String]) -> Result<Asked, String> {
         Some(Action::VoiceLab(asked)) => asked.setup().map(|setup| Asked::VoiceLab(asked, Box::new(setup))),
         None => check(options).map(|run| Asked::Run(Box::new(run))),
     }
+}
+
+/// Options that take no value.
+const SWITCHES: [&str; 10] =
+    ["--check", "--stay", "--secure", "--version", "--help", "-V", "-h", "--strict", "--draw", "--json"];
+/// Options that may be repeated.
+const REPEATED: [&str; 4] = ["--connect", "--listen", "--room-key-file", "--original-key-file"];
+
+/// Of each option that is given more than once, leaves the last: so a script that calls the program can have defaults, and let its
+/// own arguments follow.
+fn last_of_each<'a>(args: &[&'a str]) -> Vec<&'a str> {
+    let mut given: Vec<&[&str]> = Vec::new();
+    let mut left = args;
+    while let Some(first) = left.first() {
+        let length = match *first {
+            // From here on nothing is an option.
+            "--" => left.len(),
+            name if name.starts_with('-') && !SWITCHES.contains(&name) => 2.min(left.len()),
+            _ => 1,
+        };
+        let (this, rest) = left.split_at(length);
+        if length == 2 && !REPEATED.contains(first) {
+            given.retain(|it| it.len() < 2 || it.first() != Some(first));
+        }
+        given.push(this);
+        left = rest;
+    }
+    given.concat()
 }
 
 /// Breaks the first line of a help text between its options: argh writes all of them into one.
@@ -339,7 +371,12 @@ fn check(options: Options) -> Result<Run, String> {
             format!("the UDP port would be {} (--port + 1000), over 65535: give --udp-port", u32::from(port) + 1000)
         })?,
     };
-    let ip = resolve(&options.host)?;
+    let host = resolve(options.host.as_deref().unwrap_or("127.0.0.1"))?;
+    let at = |port: u16| {
+        let mut addr = host;
+        addr.set_port(port);
+        addr
+    };
     let names = [Some(&options.room), options.username.as_ref()];
     for name in names.into_iter().flatten().chain(&options.listen) {
         if !(1..=MAX_NAME).contains(&name.len()) {
@@ -372,20 +409,20 @@ fn check(options: Options) -> Result<Run, String> {
     }
     let events = read_events(&options.events)?;
     let key_files = read_key_files(&options)?;
-    Ok(Run { tcp: (ip, port).into(), udp: (ip, udp_port).into(), events, key_files, options })
+    Ok(Run { tcp: at(port), udp: at(udp_port), events, key_files, options })
 }
 
 /// The most that --offset and --near may be, in ms: an hour, as long as a recording may be.
 const MAX_DELAY_MS: f64 = 3_600_000.0;
 
-/// A host's first address.
-pub fn resolve(host: &str) -> Result<IpAddr, String> {
+/// A host's first address, with its zone if it has one; the port is 0.
+pub fn resolve(host: &str) -> Result<SocketAddr, String> {
     let host = host.trim_matches(['[', ']']);
-    if let Ok(ip) = host.parse() {
-        return Ok(ip);
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok((ip, 0).into());
     }
     let found = (host, 0).to_socket_addrs().ok().and_then(|mut addrs| addrs.next());
-    found.map(|addr| addr.ip()).ok_or_else(|| format!("--host: no address for `{}`", host.escape_debug()))
+    found.ok_or_else(|| format!("--host: no address for `{}`", host.escape_debug()))
 }
 
 fn read_events(list: &str) -> Result<Vec<(EventKind, bool)>, String> {
@@ -484,6 +521,8 @@ mod tests {
             ("--port x", "--help"),
             ("--port 0 --nonsense", "--help"),
             ("--port 0 --connect here", "HOST:PORT"),
+            ("--port 0 --connect http://here:80", "HOST:PORT"),
+            ("--port 0 --connect a:80,b:80", "HOST:PORT"),
             ("--port 0 --events nope", "peer_up"),
             ("--port 0 --events -bye", "hidden"),
             ("--port 0 --room-key-file x", "ROOM=FILE"),
@@ -505,6 +544,36 @@ mod tests {
         ] {
             let error = read_line(line).expect_err(line);
             assert!(error.contains(word), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn of_an_option_given_twice_the_last_counts() {
+        let run = run(
+            "--port 1 --username A --connect a:1 --check --port=2 --username B --connect b:1 --check --log off --log info",
+        );
+        assert_eq!((run.tcp.port(), run.options.username.as_deref()), (2, Some("B")));
+        assert_eq!((run.options.connect, run.options.log), (vec!["a:1".to_owned(), "b:1".to_owned()], LogLevel::Info));
+        assert!(read_line("--port 1 --port x").is_err());
+        let Ok(Asked::VoiceCompare(compare)) = read_line("voice-compare --offset 1 a b --offset 2 --json --json")
+        else {
+            panic!("it compares")
+        };
+        assert_eq!((compare.offset, compare.said.as_str(), compare.heard.as_str()), (2.0, "a", "b"));
+    }
+
+    #[test]
+    fn it_is_known_which_options_take_no_value_and_which_may_be_repeated() {
+        for line in ["--help", "voice-lab --help", "voice-compare --help", "schema --help"] {
+            let Ok(Asked::Print(help)) = read_line(line) else { panic!("no help") };
+            let usage: Vec<&str> = help.lines().take_while(|line| !line.is_empty()).collect();
+            for option in usage.join(" ").split('[').skip(1).filter_map(|part| part.split_once(']')).map(|(it, _)| it) {
+                let (name, value) = option.split_once(' ').unwrap_or((option, ""));
+                if name.starts_with('-') && name != "--" {
+                    assert_eq!(SWITCHES.contains(&name), value.is_empty(), "{option}");
+                    assert_eq!(REPEATED.contains(&name), value.ends_with("...>"), "{option}");
+                }
+            }
         }
     }
 

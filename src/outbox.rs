@@ -2,6 +2,7 @@
 //!
 //! It is the one way out of the pure part. Components put effects into it; the driver and the simulator carry them out.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::api::EventKind;
@@ -19,6 +20,8 @@ pub enum Output {
         dial: DialId,
         /// Where to.
         addr: String,
+        /// Where to begin, if that is a name of more addresses than one.
+        order: Order,
     },
     /// Queue bytes for a link.
     Send {
@@ -69,7 +72,7 @@ pub enum Output {
     /// Send a datagram.
     Datagram {
         /// Where to.
-        to: std::net::SocketAddr,
+        to: SocketAddr,
         /// Its bytes.
         bytes: Bytes,
     },
@@ -112,6 +115,17 @@ pub enum Output {
     Complain(String),
     /// End the process with this exit code, once every line has been written.
     Exit(u8),
+}
+
+/// The order in which the addresses of a name are dialled. The system's order stands for all else.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Order {
+    /// This one first.
+    pub first: Option<SocketAddr>,
+    /// These after all others.
+    pub last: Vec<SocketAddr>,
+    /// These not at all.
+    pub skip: Vec<SocketAddr>,
 }
 
 /// Bytes to send: small ones lie in the outbox and are copied to each link, large ones are shared between links.

@@ -30,10 +30,6 @@ const EXIT_CANNOT_START: u8 = 3;
 /// The exit code when the state folder can't be used.
 const EXIT_STATE: u8 = 4;
 
-/// Bytes of datagrams that may wait for the loop: 0.1 s of 64 members who all talk, 2 KiB of the kernel's a datagram, and
-/// as much again.
-const UDP_BUFFER: usize = 1 << 20;
-
 /// Connections that may wait to be accepted, of which the library asks for 128. Whom there is no room for is not told: its
 /// system tries again a second later. A guess: what strangers can do in 0.1 s.
 const BACKLOG: i32 = 1024;
@@ -103,12 +99,14 @@ fn printable_lines(text: &str) -> String {
 
 /// Runs a node between the threads of stdio. Whatever goes wrong is a `fatal` line.
 fn run_node(run: Run) -> u8 {
-    let Ok((stdio, threads)) = stdio::start() else {
-        let _ = writeln!(io::stderr(), "p2p-chat: can't start a thread");
-        return EXIT_INTERNAL;
+    let (stdio, threads) = match stdio::start(run.options.stay) {
+        Ok(started) => started,
+        Err(e) => return complain(&format!("can't start: {e}"), EXIT_CANNOT_START),
     };
     let (output, errors) = (stdio.output.clone(), stdio.errors.clone());
     let result = catch_unwind(AssertUnwindSafe(|| {
+        // Before anything is written. Where it can't be had, such a write ends the process, as it would anyway.
+        let _ = driver::signals::survive_file_limit();
         let for_tests = ForTests { clock_ppm: run.options.clock_ppm, line: run.options.line };
         let (sockets, config, store, warnings) = prepare(run)?;
         driver::run(config, sockets, stdio, store, warnings, for_tests).map_err(|e| internal(&e.to_string()))
@@ -139,13 +137,17 @@ type Prepared = (Sockets, Config, Option<Store>, Vec<(WarningCode, String)>);
 
 /// Binds the addresses, reads the files.
 fn prepare(run: Run) -> Result<Prepared, Failure> {
+    let (max_links, warning) = driver::limits::fit_links(run.options.max_links);
+    driver::limits::check_files().map_err(|message| Failure {
+        code: FatalCode::OpenFiles,
+        message,
+        exit: EXIT_CANNOT_START,
+    })?;
     let tcp = TcpListener::bind(run.tcp).map_err(|e| cannot_bind(run.tcp, "TCP", "--port", &e))?;
     let udp = UdpSocket::bind(run.udp).map_err(|e| cannot_bind(run.udp, "UDP", "--udp-port", &e))?;
     // As many as the system grants.
     let _ = socket2::SockRef::from(&tcp).listen(BACKLOG);
-    // As much as the system grants: a talkative room must survive a moment in which the loop is busy.
-    let _ = socket2::SockRef::from(&udp).set_recv_buffer_size(UDP_BUFFER);
-    let sockets = Sockets { tcp, udp };
+    let sockets = Sockets { tcp, udp, follows_links: run.options.host.is_none() };
     let (tcp, udp) = driver::bound(&sockets).map_err(|e| internal(&e.to_string()))?;
     let (udp_host, no_address) = voice_host(udp, run.options.advertise.as_deref())?;
     check_audio(&run.options)?;
@@ -161,7 +163,6 @@ fn prepare(run: Run) -> Result<Prepared, Failure> {
         Some(Opened { store, secret, rows, warnings }) => (Some(store), Some(secret), Some(rows), warnings),
         None => (None, None, None, Vec::new()),
     };
-    let (max_links, warning) = driver::limits::fit_links(run.options.max_links);
     let drain = run.options.drain();
     let options = run.options;
     let config = Config {
@@ -217,11 +218,10 @@ fn cannot_bind(addr: SocketAddr, what: &str, option: &str, e: &io::Error) -> Fai
 /// one that this machine would be seen by from outside. A name that is not known here may well be known to others, who
 /// dial it; but voice needs an address, and so there is a warning.
 fn voice_host(udp: SocketAddr, advertise: Option<&str>) -> Result<(IpAddr, Option<(WarningCode, String)>), Failure> {
-    let fail = |e: io::Error| internal(&e.to_string());
     let mut warning = None;
     if let Some(host) = advertise {
         match options::resolve(host) {
-            Ok(ip) => return Ok((ip, None)),
+            Ok(addr) => return Ok((addr.ip(), None)),
             Err(_) => {
                 let host = host.escape_debug();
                 let message =
@@ -233,17 +233,12 @@ fn voice_host(udp: SocketAddr, advertise: Option<&str>) -> Result<(IpAddr, Optio
     if !udp.ip().is_unspecified() {
         return Ok((udp.ip(), warning));
     }
-    // Connecting a UDP socket sends nothing; it has the system choose the way to an address (of documentation, RFC 5737
-    // and 3849) and so our own on it.
-    let (any, outside): (SocketAddr, &str) = match udp {
-        SocketAddr::V4(_) => (([0, 0, 0, 0], 0).into(), "192.0.2.1:9"),
-        SocketAddr::V6(_) => (([0; 16], 0).into(), "[2001:db8::1]:9"),
-    };
-    let socket = UdpSocket::bind(any).map_err(fail)?;
-    let found = socket.connect(outside).and_then(|()| socket.local_addr()).map(|addr| addr.ip());
+    // By the way to an address of documentation (RFC 5737 and 3849).
+    let outside = if udp.is_ipv4() { "192.0.2.1:9" } else { "[2001:db8::1]:9" };
+    let found = outside.parse().ok().and_then(driver::local_ip_to);
     // No way to anywhere: then others are on this machine.
     let loopback = if udp.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
-    Ok((found.ok().filter(|ip| !ip.is_unspecified()).unwrap_or(loopback), warning))
+    Ok((found.filter(|ip| !ip.is_unspecified()).unwrap_or(loopback), warning))
 }
 
 /// Whether the microphone and the speaker that the command line names could be opened: better said now than when a

@@ -21,11 +21,11 @@ fuzz_target!(|input: &[u8]| {
         fed.handle(Input::Request { client: STDIO, request: Request::parse(1, connect).expect("a command") });
         let Some(Output::Dial { dial, .. }) = fed.out.outputs.pop() else { panic!("not dialled") };
         let first = if how == 1 { link } else { LinkId(1) };
-        fed.handle(Input::Dialled { dial, link: first, addr });
+        fed.handle(Input::Dialled { dial, link: first, addr, more: false });
         if how == 2 {
             fed.handle(Input::Ended { link: first, error: None });
             let Some(Output::Dial { dial, .. }) = fed.out.outputs.pop() else { panic!("not dialled again") };
-            fed.handle(Input::Dialled { dial, link, addr });
+            fed.handle(Input::Dialled { dial, link, addr, more: false });
         }
     } else {
         fed.handle(Input::Accepted { link, addr });

@@ -336,6 +336,22 @@ pub enum ByeReason {
     Sigint,
     /// SIGTERM.
     Sigterm,
+    /// SIGHUP: the terminal is gone, for instance.
+    Sighup,
+    /// SIGUSR1.
+    Sigusr1,
+    /// SIGUSR2.
+    Sigusr2,
+    /// SIGALRM.
+    Sigalrm,
+    /// SIGVTALRM.
+    Sigvtalrm,
+    /// SIGPROF.
+    Sigprof,
+    /// SIGIO.
+    Sigio,
+    /// SIGXCPU: as much processor time as the process may have is used up.
+    Sigxcpu,
 }
 
 /// `bye`

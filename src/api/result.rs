@@ -235,6 +235,22 @@ pub struct VoicePeer {
     pub jitter_ms: f64,
     /// The playout delay, in milliseconds.
     pub delay_ms: f64,
+    /// Why it has not been heard for 5 s; null: it has been, or this node is not in voice with it.
+    pub unheard: Option<Unheard>,
+}
+
+/// Why a member of voice is not heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unheard {
+    /// It has announced no address that can be reached from here, and no datagram of it has come.
+    NoAddress,
+    /// No answer has come from its address.
+    NoEcho,
+    /// Its voice can't be opened with the keys that the room has here.
+    Key,
+    /// It can be sent to, but nothing comes from it.
+    Silent,
 }
 
 /// Of `voice_gain`.

@@ -5,7 +5,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::{Calls, Io, MAX_GAINS, Opened, Warning};
+use super::{Calls, Io, MAX_GAINS, Opened, Unheard, Warning};
 use crate::base::{NodeId, Now};
 use crate::outbox::Output;
 use crate::voice::{Codec, Figures};
@@ -67,6 +67,8 @@ pub struct MemberInfo {
     pub gain_db: f64,
     /// How its voice comes in.
     pub figures: Figures,
+    /// Why it is not heard, within a call.
+    pub unheard: Option<Unheard>,
 }
 
 impl Calls {
@@ -184,6 +186,7 @@ impl Calls {
                 codec: stream.and_then(|stream| stream.codec),
                 gain_db: self.gains.get(id).copied().unwrap_or_default(),
                 figures: stream.map_or(Figures { level_db: -100.0, ..Figures::default() }, |it| it.speaker.figures()),
+                unheard: self.why_unheard(now, id, io),
             }
         });
         members.collect()

@@ -135,6 +135,8 @@ pub enum Warning {
     Key,
     /// Microphone or speaker is gone in the middle of a call.
     DeviceLost,
+    /// Nobody in voice is heard or can be sent to.
+    Unheard,
 }
 
 /// Microphone and speaker: the names really used, or why they can't be opened.

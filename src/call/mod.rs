@@ -12,7 +12,7 @@
 //! - [`sending`]: captured frames out to everyone, signs of life, reports; [`receiving`]: datagrams in, playback
 //! - [`challenges`]: how many challenges and echoes go where
 //! - [`star`]: the star-shaped versions of the original, their clients and their hosts
-//! - [`control`]: the requests of clients
+//! - [`control`]: the requests of clients; [`unheard`]: whether anybody is heard at all, by a [`watch`]
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -50,6 +50,8 @@ mod star;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod unheard;
+mod watch;
 
 use challenges::Challenges;
 pub use control::{InCall, MemberInfo, OPEN_TIME, Refusal};
@@ -60,6 +62,8 @@ use rates::Rates;
 use roster::Roster;
 use session::Session;
 pub use signals::{Signal, is_signal};
+pub use watch::Unheard;
+use watch::Watch;
 
 /// The time between two ticks while this node is in voice. Below the shortest time that anything here waits for.
 const TICK: Duration = Duration::from_millis(100);
@@ -79,6 +83,8 @@ pub struct Calls {
     /// This node's id.
     id: NodeId,
     config: Config,
+    /// Where links come from, if this node listens at loopback alone: there voice is received, too.
+    outside: Option<IpAddr>,
     chance: Chance,
     /// Keys and nonces, which no seed repeats.
     secrets: Chance,
@@ -96,6 +102,8 @@ pub struct Calls {
     /// Dials that only ask whether a member of level 1 listens: whose.
     probes: BTreeMap<DialId, NodeId>,
     counts: Counts,
+    /// A call has ended that has reached nobody.
+    in_vain: bool,
 }
 
 /// The options that matter here.
@@ -147,6 +155,7 @@ struct Call {
     answers_since: Instant,
     detections: detections::Detections,
     star: mixes::Mixes,
+    watch: Watch,
 }
 
 /// Another member of the room, while this node is in voice with it.
@@ -221,6 +230,7 @@ impl Calls {
         Self {
             id,
             config,
+            outside: None,
             chance: roots.chance("call"),
             challenges: Challenges::new(secrets.number()),
             secrets,
@@ -233,6 +243,7 @@ impl Calls {
             next_tick: None,
             probes: BTreeMap::new(),
             counts: Counts::default(),
+            in_vain: false,
         }
     }
 
@@ -310,6 +321,7 @@ impl Calls {
             answers_since: now.mono,
             detections: detections::Detections::default(),
             star: mixes::Mixes::default(),
+            watch: Watch::default(),
         }));
         let members: Vec<NodeId> = self.roster.of_room(&room).map(|(id, _)| id.clone()).collect();
         members.iter().for_each(|id| self.renew_stream(now, id, io));
@@ -328,7 +340,8 @@ impl Calls {
         if self.opening.take().is_some() {
             io.out().push(Output::StopAudio);
         }
-        if self.call.is_some() {
+        if let Some(call) = &self.call {
+            self.in_vain |= call.watch.is_in_vain();
             self.set_own_speaking(false, io);
             self.announce_leave(io);
             io.out().push(Output::StopAudio);
@@ -337,6 +350,23 @@ impl Calls {
             self.schedule_tick(now);
             self.on_tick(now, io);
         }
+    }
+
+    /// Voice is received at this address of this machine, too.
+    pub fn on_reachable(&mut self, now: Now, ip: IpAddr) {
+        if !self.config.udp_host.is_loopback() || self.outside == Some(ip) {
+            return;
+        }
+        self.outside = Some(ip);
+        if let Some(call) = &mut self.call {
+            (call.join, call.announce_at) = (None, now.mono);
+            self.schedule_tick(now);
+        }
+    }
+
+    /// Where others are told to send voice.
+    fn announced_host(&self) -> IpAddr {
+        self.outside.unwrap_or(self.config.udp_host)
     }
 
     /// Whether events about the members of a room's voice are shown.

@@ -102,6 +102,11 @@ impl Path {
         self.announced
     }
 
+    /// Whether it is known where the member may be.
+    pub const fn has_address(&self) -> bool {
+        self.announced.is_some() || self.source.is_some()
+    }
+
     /// The member announces an address, again or another one.
     pub fn announce(&mut self, now: Instant, announced: Option<SocketAddr>) {
         self.next = (self.announced != announced).then_some(announced);

@@ -177,6 +177,7 @@ impl Calls {
         self.send_challenges(now, io);
         self.send_signs_of_life(now, io);
         self.judge_clients(now, io);
+        self.watch_unheard(now, io);
         let Some(call) = &mut self.call else { return };
         let over = |at: Option<Instant>| at.is_none_or(|at| now.mono.duration_since(at) >= TALKSPURT_END);
         let ended = call.streams.iter().filter(|(_, stream)| stream.speaking && over(stream.spoke));

@@ -133,7 +133,7 @@ impl Calls {
     /// its scope; but if the join came over its author's own link, that link's address takes its place.
     fn reachable(&self, announced: SocketAddr, signal: &Signal<'_>) -> Option<SocketAddr> {
         let link = plain(signal.addr?);
-        let here = link.ip().is_loopback() || self.config.udp.ip().is_loopback();
+        let here = link.ip().is_loopback() || (self.config.udp.ip().is_loopback() && self.outside.is_none());
         let nowhere = match announced {
             SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => true,
             announced => announced.ip().is_loopback() && !here,
@@ -403,7 +403,7 @@ impl Calls {
                 muted,
             },
         };
-        let udp_host = self.config.udp_host.to_string();
+        let udp_host = self.announced_host().to_string();
         let message = match kind {
             Kind::Join => {
                 Message::VoiceJoin(VoiceJoin { signal, udp_host: &udp_host, udp_port: self.config.udp.port() })

@@ -195,6 +195,11 @@ impl<W> Clients<W> {
         std::mem::replace(&mut self.recheck, false)
     }
 
+    /// Has something count as a command that failed, under `--check`.
+    pub const fn fail_check(&mut self) {
+        self.check_failed |= self.check;
+    }
+
     /// Whether a command has failed under `--check` since this was last asked.
     pub const fn take_check_failure(&mut self) -> bool {
         std::mem::replace(&mut self.check_failed, false)

@@ -8,6 +8,30 @@ use crate::wire::limits::MAX_HANDSHAKES;
 #[cfg(unix)]
 const BESIDE_LINKS: usize = 24;
 
+/// Files that a node opens before its first link, and some for what it opens for a moment: with fewer it could not even say what is
+/// wrong.
+#[cfg(unix)]
+const AT_LEAST: usize = 9;
+
+/// Whether enough files can be opened to start at all.
+///
+/// # Errors
+/// If not: what to do.
+#[cfg(unix)]
+pub fn check_files() -> Result<(), String> {
+    let tried: Result<Vec<_>, _> = (0..AT_LEAST).map(|_| rustix::io::dup(std::io::stderr())).collect();
+    tried.map(drop).map_err(|e| {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or_default();
+        format!("the limit of open files ({limit}) is too low to start ({e}): raise it with `ulimit -n`")
+    })
+}
+
+/// Other systems have no such limit, or a high one.
+#[cfg(not(unix))]
+pub fn check_files() -> Result<(), String> {
+    Ok(())
+}
+
 /// Raises the process's limit if it may and must, else lowers the number of links, with a warning.
 #[cfg(unix)]
 pub fn fit_links(max_links: usize) -> (usize, Option<(WarningCode, String)>) {

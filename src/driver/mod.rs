@@ -8,6 +8,7 @@
 //! - [`tcp`]: links, [`links`](self): found by their ids; [`dial`](self): name look-up and connect; [`udp`]: datagrams, [`line`](self): and a bad line for them; [`sound`](self): microphone and speaker
 //! - [`state`]: the state folder
 //! - [`keys`]: rooms' keys, derived on other threads; [`handshake`](self): handshakes, gone on with on another
+//! - [`signals`]: those that end a node
 //! - [`stdio`]: the threads; [`client`]: the queue of lines between the loop and stdout's thread
 
 use std::cell::{Cell, RefCell};
@@ -19,12 +20,10 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_channel::{Receiver, Sender};
-use async_signal::{Signal, Signals};
-use smol::stream::StreamExt;
 use smol::{Async, LocalExecutor, Task, Timer};
 
 use crate::api::Request;
-use crate::api::event::{ByeReason, WarningCode};
+use crate::api::event::WarningCode;
 use crate::node::{Config, DialId, Input, JobId, Node, Now, Outbox, Output, STDIO};
 
 pub mod client;
@@ -34,6 +33,7 @@ pub mod keys;
 pub mod limits;
 mod line;
 mod links;
+pub mod signals;
 mod sound;
 pub mod state;
 pub mod stdio;
@@ -43,6 +43,7 @@ mod udp;
 use links::Links;
 use state::saver::{Report, Saver};
 use tcp::LinkIo;
+pub use udp::local_ip_to;
 
 /// The sockets that a node runs on.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub struct Sockets {
     pub tcp: TcpListener,
     /// Where datagrams come.
     pub udp: UdpSocket,
+    /// Whether datagrams are to come where links are, too.
+    pub follows_links: bool,
 }
 
 /// Notices to the loop from the threads of stdio.
@@ -113,7 +116,7 @@ struct Core {
     dials: HashMap<DialId, Task<()>>,
     jobs: HashMap<JobId, Task<()>>,
     next_link: u64,
-    udp: Rc<Async<UdpSocket>>,
+    udp: udp::Sockets,
     sound: Option<sound::Sound>,
     recordings: crate::audio::Recordings,
     /// Inputs that outputs have caused at once: the node gets them next. At most those of one call of sound.
@@ -147,15 +150,15 @@ pub fn run(
 ) -> std::io::Result<u8> {
     let (exit, exited) = async_channel::bounded(1);
     let tcp = Async::new(sockets.tcp)?;
-    let udp = Rc::new(Async::new(sockets.udp)?);
-    let signals = Signals::new([Signal::Int, Signal::Term])?;
+    let signals = signals::catch()?;
     let (requests, notices) = (stdio.requests.clone(), stdio.notices.clone());
     let (output, errors) = (stdio.output.clone(), stdio.errors.clone());
     let (wake, saved) = async_channel::bounded(1);
     let saver = store.map(|store| Saver::start(store, output.clone(), wake)).transpose()?;
     let mut out = Outbox::default();
     let seed = line::seed(config.seed, &config.username, config.entropy);
-    let lines = for_tests.line.map(|settings| line::Lines::new(settings, seed, now().mono));
+    let line = for_tests.line.map(|settings| (settings, seed));
+    let (udp, received) = udp::Sockets::new(sockets.udp, sockets.follows_links, line)?;
     let node = Node::new(now(), config, &mut out);
     let core = Core {
         node,
@@ -165,7 +168,7 @@ pub fn run(
         dials: HashMap::new(),
         jobs: HashMap::new(),
         next_link: 0,
-        udp: udp.clone(),
+        udp,
         sound: None,
         recordings: crate::audio::Recordings::default(),
         echoes: VecDeque::new(),
@@ -192,10 +195,10 @@ pub fn run(
     }
     let tasks = [
         this.executor.spawn(tcp::accept(this.clone(), tcp)),
-        this.executor.spawn(udp::receive(this.clone(), udp, lines)),
+        this.executor.spawn(udp::receive(this.clone(), received)),
         this.executor.spawn(watch_time(this.clone())),
         this.executor.spawn(wake_writer(this.clone(), output.clone())),
-        this.executor.spawn(watch_signals(this.clone(), signals)),
+        this.executor.spawn(signals::watch(this.clone(), signals)),
         this.executor.spawn(take_requests(this.clone(), requests)),
         this.executor.spawn(take_notices(this.clone(), notices)),
         this.executor.spawn(take_reports(this.clone(), saved)),
@@ -279,8 +282,8 @@ impl Loop {
                 Output::Close(link) => {
                     core.links.remove(link);
                 }
-                Output::Dial { dial, addr } => {
-                    let task = self.executor.spawn(dial::dial(self.clone(), dial, addr));
+                Output::Dial { dial, addr, order } => {
+                    let task = self.executor.spawn(dial::dial(self.clone(), dial, addr, order));
                     core.dials.insert(dial, task);
                 }
                 Output::Handshake { link, step } => {
@@ -293,7 +296,7 @@ impl Loop {
                     let task = self.executor.spawn(keys::derive(self.clone(), job, it));
                     core.jobs.insert(job, task);
                 }
-                Output::Datagram { to, bytes } => udp::send(&core.udp, to, &bytes, &core.out),
+                Output::Datagram { to, bytes } => core.udp.send(to, &bytes, &core.out),
                 Output::StartAudio { mic, speaker } => {
                     match sound::Sound::start(&self, &mic, &speaker, core.clock_ppm, core.recordings.clone()) {
                         Ok(sound) => core.sound = Some(sound),
@@ -430,23 +433,6 @@ async fn wake_writer(this: Rc<Loop>, output: Arc<client::Queue>) {
     loop {
         this.lines.wait().await;
         output.wake();
-    }
-}
-
-/// Passes on SIGINT and SIGTERM; a second one ends the process at once, as it would have without us.
-async fn watch_signals(this: Rc<Loop>, mut signals: Signals) {
-    let mut asked = false;
-    while let Some(signal) = signals.next().await {
-        let (reason, number) = match signal {
-            Ok(Signal::Int) => (ByeReason::Sigint, 2),
-            _ => (ByeReason::Sigterm, 15),
-        };
-        if asked {
-            // What a shell shows of a process that a signal has ended.
-            std::process::exit(128 + number);
-        }
-        asked = true;
-        this.handle(Input::Signal(reason));
     }
 }
 

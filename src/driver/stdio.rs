@@ -37,8 +37,8 @@ pub struct Threads {
     stop: unix::Stop,
 }
 
-/// Starts the threads.
-pub fn start() -> io::Result<(Stdio, Threads)> {
+/// Starts the threads. With `stay` a node in a terminal's background leaves the terminal to others.
+pub fn start(stay: bool) -> io::Result<(Stdio, Threads)> {
     let (to_loop, requests) = async_channel::bounded(BATCHES);
     let (notice, notices) = async_channel::bounded(16);
     let (progressed, progress) = sync_channel(1);
@@ -49,7 +49,7 @@ pub fn start() -> io::Result<(Stdio, Threads)> {
     let named = |name: &str| thread::Builder::new().name(name.into()).stack_size(256 << 10);
 
     let for_reader = stopped.try_clone()?;
-    let reader = named("stdin").spawn(move || read(&for_reader, &to_loop))?;
+    let reader = named("stdin").spawn(move || read(&for_reader, &to_loop, stay))?;
     let (queue, closed) = (output.clone(), notice.clone());
     let writer = named("stdout").spawn(move || write(&queue, &closed, &progressed))?;
     let watcher = named("stdout-watch").spawn(move || {
@@ -113,13 +113,23 @@ impl Stderr {
     }
 }
 
+/// How soon a node in the background looks again whether it has the terminal. A guess.
+const BACKGROUND: Duration = Duration::from_millis(200);
+
 /// Reads lines of input and hands them on, a batch for each piece that was read.
-fn read(stop: &unix::Stopped, to_loop: &Sender<Vec<Request>>) {
+fn read(stop: &unix::Stopped, to_loop: &Sender<Vec<Request>>, stay: bool) {
     let mut lines = Lines::default();
     let mut buffer = vec![0; READ];
     loop {
         if !unix::wait_for_input(stop) {
             return;
+        }
+        // To read what is typed for others would stop the whole process (SIGTTIN).
+        if stay && unix::is_in_background() {
+            if !unix::pause(stop, BACKGROUND) {
+                return;
+            }
+            continue;
         }
         let (batch, end) = match io::stdin().lock().read(&mut buffer) {
             Ok(0) => (lines.end(), true),
@@ -163,7 +173,9 @@ fn write(queue: &Queue, notice: &Sender<Notice>, progress: &SyncSender<()>) -> i
 mod unix {
     use std::io::{self, PipeReader, PipeWriter};
 
-    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::Duration;
 
     /// Tells the threads to end, by being dropped or told to.
     #[derive(Debug)]
@@ -191,6 +203,20 @@ mod unix {
         let mut fds = [PollFd::new(&stdin, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
         wait(&mut fds);
         fds[1].revents().is_empty()
+    }
+
+    /// Whether stdin is a terminal that another process group has.
+    pub fn is_in_background() -> bool {
+        rustix::termios::tcgetpgrp(io::stdin()).is_ok_and(|has_it| has_it != rustix::process::getpgrp())
+    }
+
+    /// Waits for so long. False: to end.
+    pub fn pause(stop: &Stopped, time: Duration) -> bool {
+        let mut fds = [PollFd::new(stop, PollFlags::IN)];
+        let time = Timespec::try_from(time).ok();
+        // Cut short by a signal it is over a little too early.
+        let _ = poll(&mut fds, time.as_ref());
+        fds[0].revents().is_empty()
     }
 
     /// Waits until stdout is closed. False: to end.

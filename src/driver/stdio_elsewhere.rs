@@ -31,6 +31,16 @@ pub fn wait_for_input(_: &Stopped) -> bool {
     true
 }
 
+/// There is no such thing.
+pub fn is_in_background() -> bool {
+    false
+}
+
+pub fn pause(_: &Stopped, time: std::time::Duration) -> bool {
+    std::thread::sleep(time);
+    true
+}
+
 pub fn wait_until_closed(_: &Stopped) -> bool {
     false
 }

@@ -40,20 +40,26 @@ impl Links {
             self.link_due(now, id, out);
             self.table.arm(id);
         }
-        for (addr, state) in self.dialler.due(now) {
-            match state {
-                dial::State::Idle(_) => self.dial(now, &addr, out),
-                dial::State::Dialling(dial, _) => {
-                    self.dialler.take_dial(dial);
-                    self.target_failed(now, &addr, LinkCode::Timeout, "no answer in 10 s");
-                }
-                dial::State::Greeting(link, _) => {
-                    self.close(now, link, LinkCode::Timeout, "no hello in 10 s: is it a node?", out);
-                }
-                _ => {}
-            }
-            self.dialler.rearm(&addr);
+        // An address that has had its time may be followed by the next one at once.
+        for _ in 0..2 {
+            let due = self.dialler.due(now);
+            due.into_iter().for_each(|(addr, state)| self.target_due(now, &addr, state, out));
         }
+    }
+
+    fn target_due(&mut self, now: Now, addr: &str, state: dial::State, out: &mut Outbox) {
+        match state {
+            dial::State::Idle(_) => self.dial(now, addr, out),
+            dial::State::Dialling(dial, _) => {
+                self.dialler.take_dial(dial);
+                self.target_failed(now, addr, LinkCode::Timeout, "no answer in 10 s");
+            }
+            dial::State::Greeting(link, _) => {
+                self.close(now, link, LinkCode::Timeout, "no hello in time: is it a node?", out);
+            }
+            _ => {}
+        }
+        self.dialler.rearm(addr);
     }
 
     fn link_due(&mut self, now: Now, id: LinkId, out: &mut Outbox) {

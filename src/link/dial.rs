@@ -4,12 +4,14 @@
 //! random over half to one and a half of that. A link that has lasted sets it back.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::timers::{Armed, Timers};
+use super::ways::Ways;
 use crate::base::{Chance, DialId, LinkCode, LinkId, NodeId, Now};
-use crate::outbox::{Outbox, Output};
-use crate::wire::limits::{DIAL_TIME, MAX_TARGETS, REDIAL_FIRST, REDIAL_MAX, REDIAL_RESET};
+use crate::outbox::{Order, Outbox, Output};
+use crate::wire::limits::{ADDR_TIME, DIAL_TIME, MAX_TARGETS, REDIAL_FIRST, REDIAL_MAX, REDIAL_RESET};
 
 /// The addresses to dial, and the dials under way.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ struct Target {
     pin: Option<NodeId>,
     /// This try is at level 1, since the peer has closed the one at level 2 as one of level 1 does.
     is_level1: bool,
+    /// The addresses that its name has.
+    ways: Ways,
     armed: Armed,
 }
 
@@ -64,10 +68,21 @@ pub enum NotAdded {
     OtherNode(NodeId),
 }
 
+/// The failure of a dial, at all addresses of its target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// Why, for programs.
+    pub code: LinkCode,
+    /// Why, for people.
+    pub reason: String,
+    /// When it is dialled again, if it is.
+    pub retry_in: Option<Duration>,
+}
+
 impl Target {
-    const fn new(now: Now, keep: bool) -> Self {
-        let state = State::Idle(now.mono);
-        Self { state, failures: 0, tried: false, keep, pin: None, is_level1: false, armed: Armed::NONE }
+    fn new(now: Now, keep: bool) -> Self {
+        let (state, ways) = (State::Idle(now.mono), Ways::default());
+        Self { state, failures: 0, tried: false, keep, pin: None, is_level1: false, ways, armed: Armed::NONE }
     }
 
     const fn deadline(&self) -> Option<Instant> {
@@ -165,14 +180,15 @@ impl Dialler {
         self.targets.get(addr).is_some_and(|it| matches!(it.state, State::Idle(_) | State::Never))
     }
 
-    /// Dials a target.
+    /// Dials a target, or goes on with its next address.
     pub(super) fn dial(&mut self, now: Now, addr: &str, out: &mut Outbox) {
         let dial = self.mint();
         let Some(target) = self.targets.get_mut(addr) else { return };
-        target.state = State::Dialling(dial, now.mono + DIAL_TIME);
+        target.state = State::Dialling(dial, target.ways.begin(now.mono, DIAL_TIME));
+        let order = target.ways.order();
         self.dials.insert(dial, addr.to_owned());
         self.arm(addr);
-        out.push(Output::Dial { dial, addr: addr.to_owned() });
+        out.push(Output::Dial { dial, addr: addr.to_owned(), order });
     }
 
     /// Whether a target whose peer is being greeted may be dialled at level 1: it is not pinned to a node.
@@ -182,7 +198,7 @@ impl Dialler {
 
     /// Dials a target again at once, at level 1, at the address that has answered: its peer has closed the link as one of level 1
     /// does. The time for it goes on.
-    pub(super) fn dial_level1(&mut self, name: &str, addr: std::net::SocketAddr, out: &mut Outbox) {
+    pub(super) fn dial_level1(&mut self, name: &str, addr: SocketAddr, out: &mut Outbox) {
         if !self.allows_level1(name) {
             return;
         }
@@ -192,7 +208,7 @@ impl Dialler {
         (target.state, target.is_level1) = (State::Dialling(dial, until), true);
         self.dials.insert(dial, name.to_owned());
         self.arm(name);
-        out.push(Output::Dial { dial, addr: addr.to_string() });
+        out.push(Output::Dial { dial, addr: addr.to_string(), order: Order::default() });
     }
 
     /// Ends a dial. Gives its target, unless it is no dial of a target's.
@@ -200,10 +216,16 @@ impl Dialler {
         self.dials.remove(&dial)
     }
 
-    /// A dial has given a link. False if its target is gone.
-    pub(super) fn on_answered(&mut self, now: Now, addr: &str, link: LinkId) -> bool {
+    /// A dial has given a link, at an address; `more`: the name has others. False if its target is gone.
+    pub(super) fn on_answered(&mut self, now: Now, addr: &str, link: LinkId, (at, more): (SocketAddr, bool)) -> bool {
         let Some(target) = self.targets.get_mut(addr) else { return false };
-        target.state = State::Greeting(link, target.deadline().unwrap_or(now.mono));
+        let mut until = target.deadline().unwrap_or(now.mono);
+        // At level 1 it is the same address again.
+        if !target.is_level1 {
+            target.ways.answered(at, more);
+            until = if more { until.min(now.mono + ADDR_TIME) } else { until };
+        }
+        target.state = State::Greeting(link, until);
         self.arm(addr);
         true
     }
@@ -212,19 +234,33 @@ impl Dialler {
     pub(super) fn on_linked(&mut self, addr: &str, link: LinkId) {
         if let Some(target) = self.targets.get_mut(addr) {
             (target.state, target.tried, target.keep, target.is_level1) = (State::Linked(link), true, true, false);
+            target.ways.linked();
         }
     }
 
-    /// A target could not be linked: it is dialled again later if it is to be kept. `None`: it is no target. Else the wait.
-    pub(super) fn on_failed(&mut self, now: Now, addr: &str, code: LinkCode) -> Option<Option<Duration>> {
+    /// A target could not be linked at the address that has answered, or at none. It is dialled again at its other addresses, at
+    /// once; or else later, if it is to be kept. `None`: it goes on, or is no target.
+    pub(super) fn on_failed(&mut self, now: Now, addr: &str, code: LinkCode, reason: &str) -> Option<Failed> {
         let target = self.targets.get_mut(addr)?;
-        (target.tried, target.is_level1) = (true, false);
+        target.is_level1 = false;
+        let Some(failure) = target.ways.failed(now.mono, code, reason) else {
+            target.state = State::Idle(now.mono);
+            self.arm(addr);
+            return None;
+        };
+        let (code, reason, is_only_one) = (failure.code, failure.reason, target.ways.is_only_one());
+        let reason = match failure.addr {
+            Some(at) if !is_only_one => format!("{reason} (at {at}, of the addresses of that name)"),
+            _ => reason,
+        };
+        target.ways.end();
+        target.tried = true;
         target.failures = target.failures.saturating_add(1);
         let keep = target.keep;
         let mut retry_in = None;
-        if code == LinkCode::OwnAddress {
+        if code == LinkCode::OwnAddress && is_only_one {
             target.state = State::Never;
-        } else if keep && code == LinkCode::Blocked {
+        } else if keep && code == LinkCode::Blocked && is_only_one {
             target.state = State::Blocked;
         } else if keep {
             let wait = self.chance.jitter(backoff(target.failures));
@@ -236,7 +272,7 @@ impl Dialler {
         } else {
             self.remove(addr)
         }
-        Some(retry_in)
+        Some(Failed { code, reason, retry_in })
     }
 
     /// A link is gone: its targets are dialled again. Gives the shortest wait.
@@ -317,10 +353,13 @@ fn backoff(failures: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, SocketAddrV4};
+
     use super::*;
     use crate::base::Roots;
 
     const ADDR: &str = "a:1";
+    const AT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 1));
 
     fn start() -> Now {
         #[allow(clippy::disallowed_methods, reason = "any moment will do")]
@@ -351,7 +390,7 @@ mod tests {
             it.dial(now, ADDR, &mut out);
             assert_eq!((it.under_way(), it.may_dial(ADDR)), (1, false));
             assert_eq!(it.take_dial(DialId(0)).as_deref(), Some(ADDR));
-            let wait = it.on_failed(now, ADDR, LinkCode::Refused).expect("a target");
+            let wait = it.on_failed(now, ADDR, LinkCode::Refused, "").expect("a target").retry_in;
             assert_eq!((wait.is_some(), it.len(), it.has_first_tries()), (keep, usize::from(keep), false));
             assert_eq!(it.first_deadline().is_some(), keep);
             if let Some(wait) = wait {
@@ -366,7 +405,8 @@ mod tests {
         for (code, state) in [(LinkCode::OwnAddress, State::Never), (LinkCode::Blocked, State::Blocked)] {
             let (mut it, now) = (dialler(), start());
             it.add(now, ADDR, None, true).expect("room");
-            assert_eq!(it.on_failed(now, ADDR, code), Some(None));
+            let failed = Failed { code, reason: "why".to_owned(), retry_in: None };
+            assert_eq!(it.on_failed(now, ADDR, code, "why"), Some(failed));
             assert_eq!(it.state(ADDR), Some(state));
             assert!(it.due(later(now, REDIAL_MAX * 2)).is_empty() && it.first_deadline().is_none());
             assert_eq!(it.unblock(now), if state == State::Blocked { vec![ADDR.to_owned()] } else { vec![] });
@@ -380,9 +420,9 @@ mod tests {
             it.add(now, ADDR, pin.clone(), false).expect("room");
             it.dial(now, ADDR, &mut out);
             let deadline = it.first_deadline();
-            assert!(it.take_dial(DialId(0)).is_some() && it.on_answered(now, ADDR, LinkId(7)));
+            assert!(it.take_dial(DialId(0)).is_some() && it.on_answered(now, ADDR, LinkId(7), (AT, false)));
             assert_eq!(it.allows_level1(ADDR), pin.is_none());
-            it.dial_level1(ADDR, ([10, 0, 0, 1], 1).into(), &mut out);
+            it.dial_level1(ADDR, AT, &mut out);
             assert_eq!((it.is_level1(ADDR), it.first_deadline()), (pin.is_none(), deadline));
         }
     }
@@ -392,7 +432,7 @@ mod tests {
         let (mut it, now) = (dialler(), start());
         it.add(now, ADDR, None, true).expect("room");
         for _ in 0..5 {
-            it.on_failed(now, ADDR, LinkCode::Refused);
+            it.on_failed(now, ADDR, LinkCode::Refused, "");
         }
         it.on_linked(ADDR, LinkId(1));
         it.replace(LinkId(1), LinkId(2));
@@ -401,6 +441,53 @@ mod tests {
         assert!(it.on_lost(now, LinkId(2), REDIAL_RESET).is_some_and(|wait| wait <= REDIAL_FIRST * 3 / 2));
         it.on_linked(ADDR, LinkId(3));
         assert!(it.on_lost(now, LinkId(3), Duration::ZERO).is_some());
+    }
+
+    /// The order in which the dial that is put out has its addresses dialled, and its number.
+    fn dialled(out: &mut Outbox) -> (DialId, Order) {
+        match out.outputs.pop() {
+            Some(Output::Dial { dial, order, .. }) => (dial, order),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_address_that_fails_is_followed_by_the_next_within_the_same_time() {
+        let (mut it, now, mut out) = (dialler(), start(), Outbox::default());
+        let other: SocketAddr = ([10, 0, 0, 2], 1).into();
+        it.add(now, ADDR, None, true).expect("room");
+        it.dial(now, ADDR, &mut out);
+        let (dial, order) = dialled(&mut out);
+        assert_eq!((it.take_dial(dial).as_deref(), order), (Some(ADDR), Order::default()));
+        assert!(it.on_answered(now, ADDR, LinkId(1), (AT, true)));
+        let later = later(now, ADDR_TIME);
+        assert!(matches!(it.due(later)[..], [(_, State::Greeting(LinkId(1), _))]), "it has a limit of its own");
+        assert_eq!(it.on_failed(later, ADDR, LinkCode::Timeout, "mute"), None);
+        assert!(it.has_first_tries(), "this one is not over");
+        assert!(matches!(it.due(later)[..], [(_, State::Idle(_))]));
+        it.dial(later, ADDR, &mut out);
+        let (dial, order) = dialled(&mut out);
+        assert_eq!((it.take_dial(dial).as_deref(), order.skip), (Some(ADDR), vec![AT]));
+        assert!(it.on_answered(later, ADDR, LinkId(2), (other, false)));
+        assert_eq!(it.first_deadline(), Some(now.mono + DIAL_TIME), "the last one has all the time that is left");
+        it.on_linked(ADDR, LinkId(2));
+        it.on_lost(later, LinkId(2), REDIAL_RESET);
+        it.dial(later, ADDR, &mut out);
+        assert_eq!(dialled(&mut out).1, Order { first: Some(other), ..Order::default() });
+    }
+
+    #[test]
+    fn one_address_of_a_name_may_be_this_node_and_another_be_blocked() {
+        let (mut it, now, mut out) = (dialler(), start(), Outbox::default());
+        it.add(now, ADDR, None, true).expect("room");
+        it.dial(now, ADDR, &mut out);
+        for code in [LinkCode::Blocked, LinkCode::OwnAddress] {
+            it.on_answered(now, ADDR, LinkId(1), (AT, true));
+            assert_eq!(it.on_failed(now, ADDR, code, ""), None);
+            it.dial(now, ADDR, &mut out);
+        }
+        let failed = it.on_failed(now, ADDR, LinkCode::Refused, "").expect("the end");
+        assert!(failed.code == LinkCode::OwnAddress && failed.retry_in.is_some(), "{failed:?}");
     }
 
     #[test]

@@ -16,7 +16,7 @@
 //! - [`strangers`]: who makes room before hello
 //! - [`hello`]: the first frame, and what it is refused for; [`settle`]: which of two links between the same nodes stays
 //! - [`control`]: pings, and the frames that neighbours send each other alone
-//! - [`dial`]: addresses that are dialled again and again; [`addr`]: how they are written
+//! - [`dial`]: addresses that are dialled again and again; [`addr`]: how they are written; [`ways`]: the addresses of one name
 //! - [`abuse`]: strikes and bans; [`blocks`]: blocks by command; [`rates`]: how much a link may bring
 
 use std::net::{IpAddr, SocketAddr};
@@ -53,6 +53,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod ways;
 
 use abuse::{Offenders, Strike};
 use blocks::{Blocked, Blocks, Row};
@@ -343,20 +344,27 @@ impl Links {
         true
     }
 
-    /// Takes in a link that a dial has given. False: no address to be linked was dialled so.
-    pub fn on_dialled(&mut self, now: Now, dial: DialId, id: LinkId, addr: SocketAddr, out: &mut Outbox) -> bool {
+    /// Takes in a link that a dial has given; `more`: its target has other addresses beside this one. False: no address to be linked was dialled so.
+    pub fn on_dialled(
+        &mut self,
+        now: Now,
+        dial: DialId,
+        id: LinkId,
+        (addr, more): (SocketAddr, bool),
+        out: &mut Outbox,
+    ) -> bool {
         let Some(name) = self.dialler.take_dial(dial) else {
             out.push(Output::Close(id));
             return false;
         };
+        if !self.dialler.on_answered(now, &name, id, (addr, more)) {
+            out.push(Output::Close(id));
+            return true;
+        }
         if let Some(code) = self.shut_out(now, addr.ip()) {
             out.push(Output::Close(id));
             let state = if code == LinkCode::Blocked { "blocked" } else { "banned for a while" };
             self.target_failed(now, &name, code, &format!("its address, {}, is {state}", addr.ip()));
-            return true;
-        }
-        if !self.dialler.on_answered(now, &name, id) {
-            out.push(Output::Close(id));
             return true;
         }
         let (level1, expected) = (self.dialler.is_level1(&name), self.dialler.pin(&name).cloned());
@@ -431,8 +439,8 @@ impl Links {
 
     /// A target could not be linked.
     fn target_failed(&mut self, now: Now, addr: &str, code: LinkCode, reason: &str) {
-        if let Some(retry_in) = self.dialler.on_failed(now, addr, code) {
-            let (addr, reason) = (addr.to_owned(), reason.to_owned());
+        if let Some(dial::Failed { code, reason, retry_in }) = self.dialler.on_failed(now, addr, code, reason) {
+            let addr = addr.to_owned();
             self.news.push(News::Failed { addr, code, reason, retry_in });
         }
     }

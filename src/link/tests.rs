@@ -79,7 +79,7 @@ impl Pair {
             let [a, b] = &mut self.sides;
             let (dialler, other) = if from == 0 { (a, b) } else { (b, a) };
             other.links.on_accepted(self.now, id, addr(from), &mut other.out);
-            assert!(dialler.links.on_dialled(self.now, dial, id, addr(1 - from), &mut dialler.out));
+            assert!(dialler.links.on_dialled(self.now, dial, id, (addr(1 - from), false), &mut dialler.out));
         }
     }
 
@@ -233,7 +233,7 @@ fn a_peer_of_level_1_is_dialled_again_at_level_1_unless_that_is_refused() {
         // The other end is an original: it closes at the handshake.
         let (_, dial) = pair.dials.pop().expect("a dial");
         let (now, a) = (pair.now, &mut pair.sides[0]);
-        a.links.on_dialled(now, dial, LinkId(50), ADDR[1].parse().expect("an address"), &mut a.out);
+        a.links.on_dialled(now, dial, LinkId(50), (ADDR[1].parse().expect("an address"), false), &mut a.out);
         a.links.on_ended(now, LinkId(50), None, &mut a.out);
         assert!(a.links.get(LinkId(50)).is_none());
         let dials = a.out.outputs.iter().filter(|it| matches!(it, Output::Dial { .. })).count();

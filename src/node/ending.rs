@@ -25,7 +25,8 @@ impl Node {
         let time = self.config.drain;
         self.phase = Phase::Draining { reason, exit, until: now.mono + time };
         self.with_calls(now, out, |calls, io| calls.leave(now, io));
-        let failed = self.clients.interrupt(out) && self.config.check;
+        let in_vain = self.has_called_in_vain(out);
+        let failed = (self.clients.interrupt(out) && self.config.check) || in_vain;
         if let Phase::Draining { exit, .. } = &mut self.phase
             && failed
             && *exit == 0

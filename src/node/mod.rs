@@ -31,7 +31,7 @@ use crate::gossip::replay::{Replay, Window};
 use crate::history::{History, Kept};
 use crate::link::Links;
 use crate::link::addr::read_target;
-pub use crate::outbox::{Bytes, Outbox, Output};
+pub use crate::outbox::{Bytes, Order, Outbox, Output};
 use crate::rooms::Rooms;
 use crate::wire::identity::{Identity, KEY};
 use crate::wire::limits;
@@ -138,6 +138,8 @@ pub enum Input<'a> {
         link: LinkId,
         /// The address that answered.
         addr: SocketAddr,
+        /// Whether the name that was dialled has others, beside those that were to be skipped.
+        more: bool,
     },
     /// A dial failed.
     DialFailed {
@@ -176,6 +178,8 @@ pub enum Input<'a> {
         /// Its bytes.
         bytes: &'a [u8],
     },
+    /// Datagrams are received at this address of the machine, too.
+    Reachable(std::net::IpAddr),
     /// A client gave a line.
     Request {
         /// Which client.
@@ -336,7 +340,7 @@ impl Node {
     pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Outbox) {
         match input {
             Input::Accepted { link, addr } => self.links.on_accepted(now, link, addr, out),
-            Input::Dialled { dial, link, addr } => self.on_dialled(now, dial, link, addr, out),
+            Input::Dialled { dial, link, addr, more } => self.on_dialled(now, dial, link, (addr, more), out),
             Input::DialFailed { dial, code, reason } => self.on_dial_failed(now, dial, code, &reason, out),
             Input::Bytes { link, bytes } => self.on_bytes(now, link, bytes, out),
             Input::Written { link, bytes } => self.links.on_written(now, link, bytes, out),
@@ -344,6 +348,7 @@ impl Node {
             Input::Datagram { from, bytes } => {
                 self.with_calls(now, out, |calls, io| calls.on_datagram(now, from, bytes, io));
             }
+            Input::Reachable(ip) => self.with_calls(now, out, |calls, _| calls.on_reachable(now, ip)),
             Input::AudioOpened(opened) => {
                 if self.with_calls(now, out, |calls, io| calls.on_audio_opened(opened, io)) {
                     self.clients.recheck_pending();

@@ -21,7 +21,7 @@ impl Node {
         now: Now,
         dial: DialId,
         link: LinkId,
-        addr: std::net::SocketAddr,
+        addr: (std::net::SocketAddr, bool),
         out: &mut Outbox,
     ) {
         if !self.links.on_dialled(now, dial, link, addr, out) {

@@ -12,6 +12,7 @@ use crate::api::{ErrorCode, result};
 use crate::base::NodeIdRef;
 use crate::call::{self, Begun, Calls, InCall, Io, MemberInfo, Neighbour, OPEN_TIME, Refusal, Warning};
 use crate::clients::Head;
+use crate::outbox::Order;
 use crate::voice::Codec;
 use crate::wire::outgoing::{self, Message};
 use crate::wire::room_key::RoomKey;
@@ -38,6 +39,7 @@ impl Io for NodeIo<'_> {
             Warning::Codec => WarningCode::Codec,
             Warning::Key => WarningCode::VoiceKey,
             Warning::DeviceLost => WarningCode::DeviceLost,
+            Warning::Unheard => WarningCode::VoiceUnheard,
         };
         self.node.warn(self.now, code, message, self.out);
     }
@@ -48,7 +50,7 @@ impl Io for NodeIo<'_> {
 
     fn dial(&mut self, addr: SocketAddr) -> DialId {
         let dial = self.node.links.mint_dial();
-        self.out.push(Output::Dial { dial, addr: addr.to_string() });
+        self.out.push(Output::Dial { dial, addr: addr.to_string(), order: Order::default() });
         dial
     }
 
@@ -207,7 +209,20 @@ impl Node {
             calls.leave(now, io);
             Ok(own)
         });
+        if self.has_called_in_vain(out) {
+            self.clients.fail_check();
+        }
         left.map(voice_state).map_err(api_error)
+    }
+
+    /// Whether a call has ended in which nobody was heard or could be sent to, and that counts.
+    pub(super) fn has_called_in_vain(&mut self, out: &mut Outbox) -> bool {
+        let in_vain = self.config.check && self.calls.as_mut().is_some_and(|calls| calls.take_in_vain());
+        if in_vain {
+            let message = "in the whole call nobody was heard or could be sent to, though somebody was there";
+            out.push(Output::Complain(message.to_owned()));
+        }
+        in_vain
     }
 
     /// `voice_mute` and `voice_unmute`
@@ -294,12 +309,21 @@ fn api_error(refusal: Refusal) -> ApiError {
     ApiError::new(code, message)
 }
 
+const fn unheard_reason(why: call::Unheard) -> result::Unheard {
+    match why {
+        call::Unheard::NoAddress => result::Unheard::NoAddress,
+        call::Unheard::NoEcho => result::Unheard::NoEcho,
+        call::Unheard::Key => result::Unheard::Key,
+        call::Unheard::Silent => result::Unheard::Silent,
+    }
+}
+
 fn voice_state(own: InCall) -> result::VoiceState {
     result::VoiceState { room: own.room.to_string(), muted: own.muted }
 }
 
 fn voice_peer(member: MemberInfo) -> result::VoicePeer {
-    let MemberInfo { id, username, addr, muted, speaking, codec, gain_db, figures } = member;
+    let MemberInfo { id, username, addr, muted, speaking, codec, gain_db, figures, unheard } = member;
     let codec = codec.map(|codec| match codec {
         Codec::Pcm => "pcm",
         Codec::Opus => "opus",
@@ -319,6 +343,7 @@ fn voice_peer(member: MemberInfo) -> result::VoicePeer {
         concealed: figures.concealed,
         jitter_ms: tenth(figures.jitter_ms),
         delay_ms: tenth(figures.delay_ms),
+        unheard: unheard.map(unheard_reason),
     }
 }
 

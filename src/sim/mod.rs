@@ -492,7 +492,7 @@ impl Net {
         }
         let addr = addr_of(from);
         self.handle(to, Input::Accepted { link: theirs, addr });
-        self.handle(from, Input::Dialled { dial, link: ours, addr: addr_of(to) });
+        self.handle(from, Input::Dialled { dial, link: ours, addr: addr_of(to), more: false });
     }
 
     fn new_link(&mut self) -> LinkId {
@@ -551,7 +551,7 @@ impl Net {
                         self.schedule(wait, to, What::Came(other, Incoming::End));
                     }
                 }
-                Output::Dial { dial, addr } => {
+                Output::Dial { dial, addr, .. } => {
                     let (least, _) = self.delay;
                     self.schedule(least, at, What::Dial(dial, addr));
                 }

@@ -113,7 +113,7 @@ impl Net {
         peer.dialled += 1;
         peer.links.insert((from, link));
         let addr = peer.addr;
-        self.handle(from, Input::Dialled { dial, link, addr });
+        self.handle(from, Input::Dialled { dial, link, addr, more: false });
         true
     }
 

@@ -112,6 +112,9 @@ pub const STANDSTILL: Duration = Duration::from_secs(1);
 pub const STANDSTILL_GRACE: Duration = Duration::from_secs(2);
 /// The time for a dial, name look-up and handshake included.
 pub const DIAL_TIME: Duration = Duration::from_secs(10);
+/// Of that, the time for one address of a name that has others, from its answer to hello: above what a handshake takes over a
+/// satellite, and a third of the whole. A guess.
+pub const ADDR_TIME: Duration = Duration::from_secs(3);
 /// The first wait before a dial is tried again; it doubles with each failure.
 pub const REDIAL_FIRST: Duration = Duration::from_millis(500);
 /// The longest wait before a dial is tried again.

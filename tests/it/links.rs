@@ -1,7 +1,12 @@
 //! Links: how they come about, settle, break, come back and end.
 
+#[cfg(target_os = "linux")]
+use std::{io::Write, net::TcpListener};
+
 use serde_json::{Value, json};
 
+#[cfg(target_os = "linux")]
+use crate::support::TempDir;
 use crate::support::raw::{Secrets, hello, hello_level2};
 use crate::support::{Node, RawListener, RawPeer, fresh_id, has_fields, list, number, private_host, settles, texts};
 
@@ -150,6 +155,66 @@ fn connect_tells_why_it_failed() {
     drop(listener);
     let reply = node.command(connect);
     assert_eq!((&reply["error"]["code"], &reply["error"]["retryable"]), (&json!("connect_failed"), &json!(true)));
+}
+
+/// A shell's line that runs the program where the name `many` has those addresses. `None` where that can't be done.
+#[cfg(target_os = "linux")]
+fn where_many_is(dir: &TempDir, addrs: &[String]) -> Option<String> {
+    let hosts: String = addrs.iter().map(|addr| format!("{addr} many\n")).collect();
+    let mount = format!("mount --bind {} /etc/hosts", dir.write("hosts", &hosts));
+    let unshare = "unshare --user --map-root-user --mount sh -c";
+    let line = format!("{unshare} '{mount} && getent ahosts many'");
+    let known = std::process::Command::new("sh").args(["-c", &line]).output().ok()?;
+    let known = String::from_utf8(known.stdout).ok()?;
+    addrs
+        .iter()
+        .all(|addr| known.contains(addr))
+        .then(|| format!("exec {unshare} '{mount} && exec \"$0\" \"$@\"' \"$@\""))
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn every_address_of_a_name_is_tried_and_again_when_the_link_is_lost() {
+    let (dir, hosts) = (TempDir::new(), [(); 5].map(|()| private_host()));
+    let Some(shell) = where_many_is(&dir, &hosts) else { return eprintln!("skipped: no name can be made here") };
+    let [nobody, mute, no_node, other, host] = hosts;
+    let listen = |host: &str| TcpListener::bind((host, 5000)).expect("its own address");
+    let (_mute, no_node) = (listen(&mute), listen(&no_node));
+    std::thread::spawn(move || {
+        for mut stream in no_node.incoming().map_while(Result::ok) {
+            // Whoever dialled may have gone.
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let _other = Node::named("Other", &["--host", &other, "--port", "5000"]);
+    let start = || Node::named("Bob", &["--host", &host, "--port", "5000"]);
+    let bob = start();
+    let target = format!("{}@many:5000", bob.id());
+    let mut alice = Node::shell(&shell, &["--username", "Alice", "--connect", &target]).patiently();
+    alice.await_event("peer_up", json!({ "peer": bob.id(), "direction": "out" }));
+    assert!(alice.saw("connect_failed", json!({})).is_empty(), "one of them is there");
+    bob.kill();
+    alice.await_event("peer_down", json!({ "username": "Bob" }));
+    let bob = start();
+    alice.await_event("peer_up", json!({ "peer": bob.id() }));
+    let again = Node::shell(&shell, &["--connect", "many:5000"]);
+    let mut again = again.patiently();
+    let up = again.await_event("peer_up", json!({}));
+    assert!(["Bob", "Other"].contains(&up["username"].as_str().unwrap()), "{up}");
+    assert!(TcpListener::bind((&*nobody, 5000)).is_ok(), "there was nobody");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn of_a_name_whose_addresses_all_fail_the_one_that_got_furthest_tells_why() {
+    let (dir, hosts) = (TempDir::new(), [(); 3].map(|()| private_host()));
+    let Some(shell) = where_many_is(&dir, &hosts) else { return eprintln!("skipped: no name can be made here") };
+    let other = Node::named("Other", &["--host", &hosts[1], "--port", "5000"]);
+    let asked = Node::start(&[]).id();
+    let mut alice = Node::shell(&shell, &[]);
+    let reply = alice.command(json!({ "cmd": "connect", "addr": format!("{asked}@many:5000") }));
+    assert_eq!(reply["error"]["code"], "wrong_peer", "{reply}");
+    assert!(reply["error"]["message"].as_str().is_some_and(|it| it.contains(&other.id()) && it.contains(&hosts[1])));
 }
 
 #[test]

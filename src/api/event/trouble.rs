@@ -51,6 +51,8 @@ pub enum WarningCode {
     OddKey,
     /// Messages come for a room whose name differs from a shown one only in case, form (NFC) or blanks at its ends.
     SimilarRoom,
+    /// Nobody in voice is heard or can be sent to: `voice_peers` tells why.
+    VoiceUnheard,
     /// Others can read or change what is in the state folder.
     StatePermissions,
 }
@@ -84,6 +86,8 @@ pub enum FatalCode {
     StateTooNew,
     /// The state folder can't be used for another reason.
     StateUnusable,
+    /// The limit of open files is too low (`ulimit -n`).
+    OpenFiles,
     /// An error inside: a bug.
     Internal,
 }

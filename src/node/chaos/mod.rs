@@ -355,8 +355,8 @@ impl<'c> Chaos<'c> {
         let Some(dial) = self.pick(&self.dials.clone()) else { return };
         self.dials.retain(|it| *it != dial);
         if self.below(2) == 0 {
-            let link = self.new_link();
-            self.greet(link, Input::Dialled { dial, link, addr: SocketAddr::from(([10, 0, 0, 9], 7)) });
+            let (link, more) = (self.new_link(), self.below(4) == 0);
+            self.greet(link, Input::Dialled { dial, link, addr: SocketAddr::from(([10, 0, 0, 9], 7)), more });
         } else {
             self.handle(Input::DialFailed { dial, code: LinkCode::Refused, reason: "no".into() });
         }

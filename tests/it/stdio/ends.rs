@@ -1,6 +1,6 @@
 //! How a node ends: end of input, `exit`, `--check`, signals, a closed stdout, and the exit code of each.
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::support::{Node, Output, RawListener, RawPeer};
@@ -59,7 +59,7 @@ fn with_stay_it_outlives_its_input() {
 
 #[test]
 fn a_signal_ends_it_as_end_of_input_does() {
-    for (signal, reason) in [(Signal::INT, "sigint"), (Signal::TERM, "sigterm")] {
+    for (signal, reason) in SIGNALS {
         let mut node = Node::start(&[]);
         let mut bob = RawPeer::dial(&node.addr(), BOB, "Bob");
         node.await_event("peer_up", json!({}));
@@ -72,6 +72,63 @@ fn a_signal_ends_it_as_end_of_input_does() {
         said_bye(&node.await_end(), reason, 0);
     }
 }
+
+/// The signals that end a node in good order, and what `bye` has of each.
+const SIGNALS: [(Signal, &str); 10] = [
+    (Signal::INT, "sigint"),
+    (Signal::TERM, "sigterm"),
+    (Signal::HUP, "sighup"),
+    (Signal::USR1, "sigusr1"),
+    (Signal::USR2, "sigusr2"),
+    (Signal::ALARM, "sigalrm"),
+    (Signal::VTALARM, "sigvtalrm"),
+    (Signal::PROF, "sigprof"),
+    (Signal::IO, "sigio"),
+    (Signal::XCPU, "sigxcpu"),
+];
+
+#[test]
+fn a_signal_that_asks_for_a_core_dump_keeps_its_default() {
+    for signal in [Signal::QUIT, Signal::ABORT] {
+        let node = Node::shell("ulimit -c 0; exec \"$@\"", &[]);
+        node.signal(signal);
+        let output = node.await_end();
+        assert_eq!((output.code, output.lines.len()), (None, 1), "{signal:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_was_ignored_at_the_start_stays_ignored() {
+    let mut node = Node::shell("trap \"\" HUP INT USR1; exec \"$@\"", &[]);
+    for signal in [Signal::HUP, Signal::INT, Signal::USR1] {
+        node.signal(signal);
+        node.signal(signal);
+    }
+    node.ok(json!({ "cmd": "room" }));
+    node.signal(Signal::TERM);
+    said_bye(&node.await_end(), "sigterm", 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_first_process_of_a_container_hears_them_too() {
+    let can = std::process::Command::new("unshare").args(UNSHARE).arg("true").output();
+    if !can.is_ok_and(|output| output.status.success()) {
+        return eprintln!("skipped: no container can be made here");
+    }
+    for (signal, reason) in SIGNALS {
+        let node = Node::shell(&format!("exec unshare {} \"$@\"", UNSHARE.join(" ")), &[]);
+        let children = format!("/proc/{0}/task/{0}/children", node.pid());
+        let first = std::fs::read_to_string(children).expect("it runs").trim().parse().ok();
+        kill_process(first.and_then(Pid::from_raw).expect("one child"), signal).expect("it is there");
+        said_bye(&node.await_end(), reason, 0);
+    }
+}
+
+/// What gives a program a container of its own.
+#[cfg(target_os = "linux")]
+const UNSHARE: [&str; 5] = ["--user", "--map-root-user", "--pid", "--fork", "--kill-child"];
 
 #[test]
 fn a_signal_cuts_short_what_waits() {
@@ -218,4 +275,43 @@ fn a_dial_under_way_does_not_keep_it() {
     let _held = silent.accept_silent();
     node.ok(json!({ "cmd": "room" }));
     said_bye(&node.finish(), "eof", 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn with_stay_a_node_in_the_background_leaves_the_terminal_to_others() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Command, Stdio};
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&master).and_then(|()| unlockpt(&master)).expect("a terminal");
+    let path = ptsname(&master, Vec::new()).expect("a terminal").into_string().expect("ASCII");
+    let terminal = std::fs::File::options().read(true).write(true).open(path).expect("a terminal");
+    let mut keyboard = std::fs::File::from(master);
+    // A shell with job control has the terminal, and the node runs in its background.
+    let script = r#"set -m; "$@" & read -r line; echo "the shell has read $line"; kill %1; wait"#;
+    let mut shell = Command::new("setsid")
+        .args(["--ctty", "--wait", "sh", "-c", script, "sh", crate::support::PROGRAM, "--port", "0", "--stay"])
+        .args(["--mic", "none", "--speaker", "none"])
+        .stdin(Stdio::from(terminal))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    let mut lines = BufReader::new(shell.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
+    let ready: Value = serde_json::from_str(&lines.next().expect("a line")).expect("JSON");
+    let mut bob = RawPeer::dial(ready["tcp"].as_str().expect("an address"), BOB, "Bob");
+    let up = lines.find(|line| line.contains("peer_up")).expect("Bob is linked");
+    assert!(up.contains("Bob"), "{up}");
+    // What is typed but for the end of the line is nobody's yet.
+    keyboard.write_all(b"typed").expect("a terminal");
+    for n in 0..20 {
+        bob.say(&format!("{n}"));
+        lines.find(|line| line.contains(&format!("\"text\":\"{n}\""))).expect("the node runs on");
+    }
+    keyboard.write_all(b"\n").expect("a terminal");
+    lines.find(|line| line == "the shell has read typed").expect("it was the shell's");
+    lines.find(|line| line.contains("\"reason\":\"sigterm\"")).expect("it ends as it should");
+    assert!(shell.wait().expect("it ends").success());
 }

@@ -63,6 +63,63 @@ fn ipv6_works_where_the_system_has_it() {
     node.link(&mut other);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn an_ipv6_zone_goes_with_its_address() {
+    let interfaces = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    let link_local = interfaces.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let bits = u128::from_str_radix(fields.first()?, 16).ok().filter(|bits| bits >> 118 == 0xfe80 >> 6)?;
+        Some((std::net::Ipv6Addr::from_bits(bits), *fields.get(1)?, *fields.get(5)?))
+    });
+    let Some((ip, number, name)) = link_local else { return eprintln!("skipped: no link-local address here") };
+    let number = u32::from_str_radix(number, 16).unwrap();
+    let mut bob = Node::named("Bob", &["--host", &format!("{ip}%{name}")]);
+    let addr = bob.addr();
+    assert!(addr.starts_with(&format!("[{ip}%{number}]:")), "{addr}");
+    let port = addr.rsplit(':').next().unwrap();
+    for (n, zone) in [name.to_owned(), number.to_string()].into_iter().enumerate() {
+        let mut alice = Node::named(&format!("Alice{n}"), &["--connect", &format!("[{ip}%{zone}]:{port}")]);
+        let up = alice.await_event("peer_up", json!({ "peer": bob.id() }));
+        assert_eq!(up["addr"], addr);
+        bob.await_event("peer_up", json!({ "peer": alice.id() }));
+    }
+}
+
+#[test]
+fn a_zone_that_is_not_there_is_told() {
+    let mut node = Node::start(&[]);
+    let reply = node.command(json!({ "cmd": "connect", "addr": "[fe80::1%nowhere]:7400" }));
+    assert_eq!(reply["error"]["code"], "connect_failed", "{reply}");
+    let output = run(&["--port", "0", "--host", "fe80::1%nowhere"]);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("--host"));
+}
+
+#[test]
+fn of_an_option_given_twice_the_last_counts() {
+    let mut node = Node::start(&["--username", "Alice", "--room", "a", "--username", "Zoë", "--room=b"]);
+    assert_eq!((node.username(), &node.ready()["room"]), ("Zoë".to_owned(), &json!("b")));
+    node.ok(json!({ "cmd": "room" }));
+}
+
+#[test]
+fn too_few_open_files_are_fatal_and_no_panic() {
+    for limit in [6, 8, 10, 12] {
+        let script = format!("ulimit -n {limit} && exec \"$@\"");
+        let output =
+            Command::new("sh").args(["-c", &script, "sh", PROGRAM, "--port", "0"]).stdin(Stdio::null()).output();
+        let output = output.expect("it runs");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{limit}: {stderr}");
+        assert!(!stderr.contains("panicked"), "{limit}: {stderr}");
+        if limit >= 8 {
+            let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!((&line["event"], &line["code"]), (&json!("fatal"), &json!("open_files")), "{limit}");
+            assert!(stderr.contains("ulimit -n"), "{limit}: {stderr}");
+        }
+    }
+}
+
 #[test]
 fn wrong_usage_is_told_on_stderr_and_exits_with_2() {
     let long = "x".repeat(65);

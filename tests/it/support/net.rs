@@ -71,8 +71,14 @@ impl Net {
     /// Starts a node at an end, whose events may take twice as long as others' to come.
     #[track_caller]
     pub fn node(&self, end: usize, name: &str, args: &[&str]) -> Node {
+        self.node_without_host(end, name, &[&["--host", &Self::host(end)], args].concat())
+    }
+
+    /// The same, of one that is not told where to listen.
+    #[track_caller]
+    pub fn node_without_host(&self, end: usize, name: &str, args: &[&str]) -> Node {
         let script = format!("exec {} \"$@\"", self.ends[end].enter());
-        Node::shell(&script, &[&["--username", name, "--host", &Self::host(end)], args].concat()).patiently()
+        Node::shell(&script, &[&["--username", name], args].concat()).patiently()
     }
 
     /// Whether a thread of this process can go to an end: only root's can.

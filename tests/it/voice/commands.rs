@@ -69,7 +69,7 @@ fn members_are_told_of_one_another_early_or_late() {
     c.await_event("voice_joined", json!({ "room": "lounge", "peer": a.id(), "username": "A", "muted": true }));
     let member = json!({ "peer": a.id(), "username": "A", "addr": null, "muted": true, "speaking": false,
         "codec": null, "level_db": null, "gain_db": 0.0, "received": 0, "lost": 0, "late": 0, "concealed": 0,
-        "jitter_ms": 0.0, "delay_ms": 0.0 });
+        "jitter_ms": 0.0, "delay_ms": 0.0, "unheard": null });
     assert_eq!(c.ok(json!({ "cmd": "voice_peers", "room": "lounge" })), json!({ "peers": [member] }));
     assert_eq!(c.ok(json!({ "cmd": "voice_peers" })), json!({ "peers": [] }), "nobody is in the active room's");
     // C joins, and is told of to all; voice finds its way to those two alone.

@@ -6,5 +6,7 @@
 mod bad_datagrams;
 mod calls;
 mod commands;
+#[cfg(target_os = "linux")]
+mod machines;
 mod originals;
 mod sound;
