@@ -22,6 +22,9 @@ pub trait Io {
     /// Queues a frame for a link.
     fn queue(&mut self, link: LinkId, frame: &Bytes);
 
+    /// Bytes that wait for a link. `None`: it is gone.
+    fn queued(&self, link: LinkId) -> Option<usize>;
+
     /// Dials an address. The answer goes to [`Calls::on_probe_ended`](super::Calls::on_probe_ended).
     fn dial(&mut self, addr: SocketAddr) -> DialId;
 

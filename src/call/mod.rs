@@ -8,6 +8,7 @@
 //! is to be done into a sink, [`Io`].
 //!
 //! - [`signals`]: joins, leaves and mutes, in and out; late joiners; members that vanish
+//! - [`newcomers`]: new neighbours are told who is in
 //! - [`sessions`]: the keys of level 2's datagrams; [`rates`]: how much coming and going there may be
 //! - [`sending`]: captured frames out to everyone, signs of life, reports; [`receiving`]: datagrams in, playback
 //! - [`challenges`]: how many challenges and echoes go where
@@ -19,7 +20,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::base::{Chance, Counters, DialId, NodeId, Now, Roots};
+use crate::base::{Chance, Counters, DialId, LinkId, NodeId, Now, Roots};
 use crate::outbox::Output;
 use crate::voice::mixer::Mixer;
 use crate::voice::redundancy::Chooser;
@@ -37,6 +38,8 @@ mod detections;
 mod fields;
 mod io;
 mod mixes;
+mod newcomer;
+mod newcomers;
 mod path;
 mod rates;
 mod receiving;
@@ -56,6 +59,7 @@ mod watch;
 use challenges::Challenges;
 pub use control::{InCall, MemberInfo, OPEN_TIME, Refusal};
 pub use io::{Begun, Event, Io, Neighbour, Opened, Warning};
+use newcomer::Newcomer;
 use path::Path;
 pub use rates::MAX_COUNTS;
 use rates::Rates;
@@ -99,6 +103,8 @@ pub struct Calls {
     /// The last sequence number of level 1: it never goes back, since originals remember it over leave and join.
     sequence: Option<u32>,
     next_tick: Option<Instant>,
+    /// New neighbours that are being told who is in voice.
+    newcomers: BTreeMap<LinkId, Newcomer>,
     /// Dials that only ask whether a member of level 1 listens: whose.
     probes: BTreeMap<DialId, NodeId>,
     counts: Counts,
@@ -241,6 +247,7 @@ impl Calls {
             gains: BTreeMap::new(),
             sequence: None,
             next_tick: None,
+            newcomers: BTreeMap::new(),
             probes: BTreeMap::new(),
             counts: Counts::default(),
             in_vain: false,
@@ -259,7 +266,7 @@ impl Calls {
 
     /// How many authors, and links, have their changes counted.
     pub fn rates_held(&self) -> (usize, usize) {
-        let [(_, authors, _), (_, links, _)] = self.rates.held();
+        let [(_, authors, _), (_, links, _), _] = self.rates.held();
         (authors, links)
     }
 
@@ -276,14 +283,22 @@ impl Calls {
         self.next_tick = Some(now.mono);
     }
 
+    /// Has a tick come soon, be it for the first time.
+    fn tick_soon(&mut self, now: Now) {
+        let soon = now.mono + TICK;
+        self.next_tick = Some(self.next_tick.map_or(soon, |at| at.min(soon)));
+    }
+
     /// Does what is due.
     pub fn on_tick(&mut self, now: Now, io: &mut dyn Io) {
         if self.next_tick.is_none_or(|at| at > now.mono) {
             return;
         }
         self.drop_vanished(now, io);
+        let is_behind = self.tell_gathered(now, io) | self.tell_newcomers(now, io);
         let Some(call) = &self.call else {
-            self.next_tick = (self.roster.len() > 0).then(|| now.mono + IDLE_TICK);
+            let wait = if is_behind { TICK } else { IDLE_TICK };
+            self.next_tick = (is_behind || self.roster.len() > 0).then(|| now.mono + wait);
             return;
         };
         if call.announce_at <= now.mono {

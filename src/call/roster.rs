@@ -7,10 +7,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::ops::Bound;
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::base::{NodeId, NodeIdRef};
+use crate::base::{LinkId, NodeId, NodeIdRef};
 use crate::wire::limits::{MAX_VOICE_KNOWN, MAX_VOICE_MEMBERS, VOICE_FORGET, VOICE_FORGET_ORIGINAL, VOICE_GONE, bound};
 use crate::wire::signed::SeqNo;
 
@@ -54,12 +55,23 @@ pub struct Member {
     pub claim: Option<Box<Member>>,
     /// Level 1: it is said to have left, which counts when it has fallen silent.
     pub leaving: bool,
+    /// The link that its join came over.
+    pub via: LinkId,
+    /// Whether its coming was paid for: see [`rates`](super::rates). If not, it is not passed on.
+    pub paid: bool,
+    /// What clients have been told of it: whether it is muted; `None`: not even that it is there.
+    pub told: Option<bool>,
 }
 
 impl Member {
     /// Whether there is no sign of it any more, though it is not linked.
     pub fn is_gone(&self, now: Instant) -> bool {
         now >= self.gone_at()
+    }
+
+    /// The order in which members make way: first those that are not paid for, then those that have said nothing for longest.
+    pub fn worth(&self) -> (bool, Instant) {
+        (self.paid, self.said)
     }
 
     /// When it will be gone if no sign of it comes.
@@ -121,24 +133,29 @@ impl Roster {
         self.members.len()
     }
 
-    /// The member to evict for one of this room if no more members fit: the one outside that has said nothing for the longest
-    /// time.
-    pub fn eviction_candidate_outside(&self, room: &str) -> Option<NodeId> {
+    /// The members by id, from the one after that id on.
+    pub fn after<'a>(&'a self, last: Option<&NodeId>) -> impl Iterator<Item = (&'a NodeId, &'a Member)> + use<'a> {
+        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+        self.members.range::<NodeId, _>((from, Bound::Unbounded))
+    }
+
+    /// The member to evict for one of this room if no more members fit: one outside. `is_sure`: whether one is certainly there.
+    pub fn eviction_candidate_outside(&self, room: &str, is_sure: impl Fn(&NodeId, &Member) -> bool) -> Option<NodeId> {
         if self.members.len() < MAX_VOICE_KNOWN {
             return None;
         }
         let others = self.members.iter().filter(|(_, member)| &*member.room != room);
-        others.min_by_key(|(_, member)| member.said).map(|(id, _)| id.clone())
+        others.filter(|(id, member)| !is_sure(id, member)).min_by_key(|(_, it)| it.worth()).map(|(id, _)| id.clone())
     }
 
     /// The member to evict for a new one of a room that is full: among those of which there has never been a sign, since they may
-    /// be invented, the one that has said nothing for the longest time.
+    /// be invented.
     pub fn eviction_candidate_in(&self, room: &str, linked: impl Fn(&NodeId) -> bool) -> Option<NodeId> {
         if self.of_room(room).count() < MAX_VOICE_MEMBERS {
             return None;
         }
         let unsure = self.of_room(room).filter(|(id, member)| member.sign.is_none() && !linked(id));
-        unsure.min_by_key(|(_, member)| member.said).map(|(id, _)| id.clone())
+        unsure.min_by_key(|(_, member)| member.worth()).map(|(id, _)| id.clone())
     }
 
     /// The sizes of what is held beside the members, each with its bound.
@@ -169,6 +186,9 @@ impl Roster {
         let full = self.of_room(&member.room).take(MAX_VOICE_MEMBERS).count() == MAX_VOICE_MEMBERS;
         if !same_room && (full || (!self.members.contains_key(id) && self.members.len() >= MAX_VOICE_KNOWN)) {
             return Joined::Refused;
+        }
+        if let Some(before) = self.members.get(id).filter(|_| same_room) {
+            (member.paid, member.told) = (member.paid || before.paid, before.told);
         }
         let joined = match self.members.remove(id) {
             Some(before) if before.session == member.session && same_room => {
@@ -241,6 +261,9 @@ mod tests {
             latest: None,
             claim: None,
             leaving: false,
+            via: LinkId(1),
+            paid: true,
+            told: None,
             username: "Bob".into(),
             muted: false,
             announced: Some(([10, 0, 0, 1], 6000).into()),
@@ -318,6 +341,8 @@ mod tests {
         }
         roster.get_mut("0").expect("there").sign = Some(now);
         assert_eq!(roster.eviction_candidate_in("a", |id| *id == "1".into()), Some("2".into()));
+        roster.get_mut("5").expect("there").paid = false;
+        assert_eq!(roster.eviction_candidate_in("a", |id| *id == "1".into()), Some("5".into()));
         assert_eq!(roster.eviction_candidate_in("a", |id| *id != "0".into()), None);
         assert_eq!(roster.eviction_candidate_in("b", |_| false), None);
     }
@@ -329,9 +354,12 @@ mod tests {
             let said = now + Duration::from_millis(n as u64);
             roster.join(&(*format!("{n}")).into(), member(said, &format!("{}", n % 16), None), false);
         }
-        assert_eq!(roster.eviction_candidate_outside("0"), Some("1".into()), "the oldest of another room");
+        let outside = |roster: &Roster| roster.eviction_candidate_outside("0", |id, _| *id == "1".into());
+        assert_eq!(outside(&roster), Some("2".into()), "the oldest of another room that may be invented");
+        roster.get_mut("9").expect("there").paid = false;
+        assert_eq!(outside(&roster), Some("9".into()), "before it one that is not paid for");
         roster.leave("1");
-        assert_eq!(roster.eviction_candidate_outside("0"), None);
+        assert_eq!(outside(&roster), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A member answers the join of a new member with one of its own, so that late joiners learn who is in, and says again every
 //! half minute that it is there; and a node passes the joins that it knows on to a new neighbour, its own first. A join is
 //! not believed if it names an address that voice must not go to; it is passed on all the same, since a relay judges
-//! nobody.
+//! nobody. Not passed on is what is over a [rate](super::rates): others would have to bear it.
 //!
 //! A member of level 2 signs its signals, and is believed whichever way they come. An earlier signal that comes later changes
 //! nothing. On level 1 nothing proves a signal's author. What can be done without proof is done: a signal in a neighbour's name
@@ -52,35 +52,76 @@ pub struct Signal<'a> {
     pub verified: bool,
 }
 
+/// What a signal claims, and the sequence number by which it does, if it is signed.
+enum Claim {
+    /// A member is in.
+    Join(Box<Member>),
+    /// It has left.
+    Leave(Option<SeqNo>),
+    /// Whether it is muted.
+    Muted(bool, Option<SeqNo>),
+}
+
 /// Whether messages of that type are signals of voice.
 pub fn is_signal(kind: &str) -> bool {
     matches!(kind, "voice_join" | "voice_leave" | "voice_mute_status")
 }
 
 impl Calls {
-    /// Handles a signal that comes for the first time, or at last over its author's own link.
-    pub fn on_signal(&mut self, now: Now, signal: &Signal<'_>, io: &mut dyn Io) {
+    /// Handles a signal that comes for the first time, or at last over its author's own link. Whether it may be passed on.
+    pub fn on_signal(&mut self, now: Now, signal: &Signal<'_>, io: &mut dyn Io) -> bool {
         // Level 2 signs its signals; and our own are no news.
         let unverified = signal.view.voice.is_some() && !signal.verified;
         if unverified || signal.from == (&self.id).into() {
             self.counts.refused += 1;
-            return;
+            return true;
         }
         if !signal.direct && !signal.verified && io.is_neighbour(signal.from) {
-            return;
+            return true;
         }
-        if self.would_change(signal) && !self.rates.may_change(now.mono, signal.from, signal.link) {
+        let Some(claim) = self.read(now, signal) else {
             self.counts.refused += 1;
-            return;
-        }
-        let taken = match signal.kind {
-            "voice_join" => self.on_join(now, signal, io),
-            "voice_leave" => self.on_leave(now, signal, io),
-            _ => self.on_mute(signal, io),
+            return true;
+        };
+        let Some(paid) = self.charge(now, signal) else {
+            self.counts.refused += 1;
+            return false;
+        };
+        let taken = match claim {
+            Claim::Join(member) => {
+                let id = self.roster.known_id(signal.from).unwrap_or_else(|| signal.from.into());
+                self.take_join(now, &id, Member { paid, ..*member }, io)
+            }
+            Claim::Leave(seq) => self.on_leave(now, signal, seq, io),
+            Claim::Muted(muted, seq) => self.on_mute(now, signal, (muted, seq, paid), io),
         };
         if taken.is_none() {
             self.counts.refused += 1;
         }
+        paid
+    }
+
+    /// Reads what a signal claims. `None`: it can't be believed, or is of nobody who is a member.
+    fn read(&self, now: Now, signal: &Signal<'_>) -> Option<Claim> {
+        match signal.kind {
+            "voice_join" => self.read_join(now, signal).map(|member| Claim::Join(Box::new(member))),
+            "voice_leave" => self.is_of_member(signal).map(Claim::Leave),
+            _ => Some(Claim::Muted(signal.view.muted.boolean()?, self.is_of_member(signal)?)),
+        }
+    }
+
+    /// Counts a signal against the rates, if it changes anything or is of somebody whose coming was not paid for. Whether it is
+    /// paid for; `None`: it is too much.
+    fn charge(&mut self, now: Now, signal: &Signal<'_>) -> Option<bool> {
+        let changes = self.would_change(signal);
+        if changes && !self.rates.may_change(now.mono, signal.from) {
+            return None;
+        }
+        let is_unpaid = self.roster.get(signal.from).is_some_and(|member| !member.paid);
+        if signal.direct || !(changes || is_unpaid) || self.rates.pay(now.mono, signal.link) {
+            return Some(true);
+        }
+        self.rates.may_stay_unpaid(now.mono, signal.link).then_some(false)
     }
 
     /// Counts a signal that lacks a user name or a room.
@@ -88,7 +129,7 @@ impl Calls {
         self.counts.refused += 1;
     }
 
-    fn on_join(&mut self, now: Now, signal: &Signal<'_>, io: &mut dyn Io) -> Option<()> {
+    fn read_join(&self, now: Now, signal: &Signal<'_>) -> Option<Member> {
         let view = signal.view;
         let host: std::net::IpAddr = view.udp_host.string().ok()?.parse().ok()?;
         let announced = (host, view.udp_port.number().and_then(|port| u16::try_from(port).ok())?).into();
@@ -101,14 +142,13 @@ impl Calls {
         if fields.is_none() && self.config.secure {
             return None;
         }
-        let id = self.roster.known_id(signal.from).unwrap_or_else(|| signal.from.into());
-        let was_level2 = self.roster.get(&id).is_some_and(|member| member.session.is_some());
+        let was_level2 = self.roster.get(signal.from).is_some_and(|member| member.session.is_some());
         if fields.is_none() && was_level2 && !signal.verified {
             // A member of level 2 does not become one of level 1: that would be a way to make everyone send it PCM.
             return None;
         }
         let seq = signed::seq_no(view).filter(|_| signal.verified);
-        let member = Member {
+        Some(Member {
             room: signal.room.into(),
             username: signal.username.to_owned(),
             muted: fields.as_ref().is_some_and(|(_, fields)| fields.muted),
@@ -125,8 +165,10 @@ impl Calls {
             latest: seq,
             claim: None,
             leaving: false,
-        };
-        self.take_join(now, &id, member, io)
+            via: signal.link,
+            paid: false,
+            told: None,
+        })
     }
 
     /// An announced address as it can be used here. A loopback address of another machine can't, nor can a link-local one without
@@ -154,30 +196,39 @@ impl Calls {
         let heard = !member.direct && self.is_heard(now, id);
         let room = member.room.clone();
         let here = self.call.as_ref().is_some_and(|call| call.room == room);
-        if let Some(other) = self.roster.eviction_candidate_outside(&room).filter(|_| here) {
-            self.member_left(&other, io);
-        }
         let is_in = self.roster.get(id).is_some_and(|before| before.room == room);
+        if self.roster.get(id).is_none() {
+            // In the room where this node is, whoever is elsewhere makes way.
+            let is_sure = |id: &NodeId, member: &Member| !here && (member.sign.is_some() || io.is_neighbour(id.into()));
+            let own = self.call.as_ref().map_or(&*room, |call| &*call.room);
+            if let Some(other) = self.roster.eviction_candidate_outside(own, is_sure) {
+                self.member_left(&other, io);
+            }
+        }
         let other = self.roster.eviction_candidate_in(&room, |id| io.is_neighbour(id.into()));
         if let Some(other) = other.filter(|_| !is_in) {
             self.member_left(&other, io);
         }
-        let before = self.roster.get(id).map(|before| (before.username.clone(), before.muted));
+        let before = self.roster.get(id).map(|before| (before.username.clone(), before.told));
+        let paid = member.paid;
         match self.roster.join(id, member, heard) {
             Joined::Refused => return None,
             Joined::Held => {}
             Joined::Known { muted_changed } => {
                 if muted_changed {
-                    self.tell_muted(id, io);
+                    self.mute_stream(id, io);
                 }
                 self.renew_stream(now, id, io);
             }
             Joined::New { from } => {
-                if let (Some(room), Some((username, muted))) = (from, before) {
-                    self.tell_left(&room, id, &username, muted, io);
+                if let (Some(room), Some((username, told))) = (from, before) {
+                    self.tell_left(&room, id, &username, told, io);
                 }
-                self.tell_joined(now, id, io);
+                self.on_joined(now, id, io);
             }
+        }
+        if paid {
+            self.tell_client(id, io);
         }
         self.schedule_tick(now);
         Some(())
@@ -189,10 +240,9 @@ impl Calls {
         stream.is_some_and(|stream| stream.path.is_alive(now.mono))
     }
 
-    /// A new member: its stream, the event, and an answer.
-    fn tell_joined(&mut self, now: Now, id: &NodeId, io: &mut dyn Io) {
-        let Some(member) = self.roster.get(id) else { return };
-        let (room, username, muted) = (member.room.clone(), member.username.clone(), member.muted);
+    /// A new member: its stream, and an answer.
+    fn on_joined(&mut self, now: Now, id: &NodeId, io: &mut dyn Io) {
+        let Some(room) = self.roster.get(id).map(|member| member.room.clone()) else { return };
         self.renew_stream(now, id, io);
         if let Some(call) = self.call.as_mut().filter(|call| call.room == room) {
             if now.mono.duration_since(call.answers_since) >= ANSWER_EVERY {
@@ -206,9 +256,42 @@ impl Calls {
             call.answers = (call.answers + 1).min(ANSWERS);
             call.announce_at = call.announce_at.min(now.mono + self.chance.jitter(wait));
         }
-        if self.shows(&room, io) {
-            io.emit(Event::Joined { room: &room, peer: &id.text(), username: &username, muted });
+    }
+
+    /// Tells clients what they have not been told of a member: that it is there, or whether it is muted.
+    fn tell_client(&mut self, id: &NodeId, io: &mut dyn Io) {
+        let Some(member) = self.roster.get_mut(id) else { return };
+        let muted = member.muted;
+        let told = member.told.replace(muted);
+        let (room, username) = (member.room.clone(), member.username.clone());
+        if told == Some(muted) || !self.shows(&room, io) {
+            return;
         }
+        let peer = &*id.text();
+        io.emit(match told {
+            None => Event::Joined { room: &room, peer, username: &username, muted },
+            Some(_) => Event::Muted { room: &room, peer, muted },
+        });
+    }
+
+    /// Tells clients of what was over a rate, as far as it can be paid for by now, and of the members that were heard meanwhile.
+    /// Whether anything is left.
+    pub(super) fn tell_gathered(&mut self, now: Now, io: &mut dyn Io) -> bool {
+        let untold = self.roster.iter().filter(|(_, member)| member.told != Some(member.muted));
+        let mut untold: Vec<_> = untold.map(|(id, it)| (it.said, it.via, it.sign.is_some(), id.clone())).collect();
+        untold.sort_unstable();
+        let mut left = false;
+        for (_, via, is_heard, id) in untold {
+            if is_heard || io.is_neighbour((&id).into()) || self.rates.pay(now.mono, via) {
+                if let Some(member) = self.roster.get_mut(&id) {
+                    member.paid = true;
+                }
+                self.tell_client(&id, io);
+            } else {
+                left = true;
+            }
+        }
+        left
     }
 
     /// Whether a signal would change what a client is told: that is what is limited.
@@ -231,9 +314,8 @@ impl Calls {
         is_its_session.then(|| signed::seq_no(signal.view).filter(|_| signal.verified))
     }
 
-    fn on_leave(&mut self, now: Now, signal: &Signal<'_>, io: &mut dyn Io) -> Option<()> {
-        let seq = self.is_of_member(signal)?;
-        let id = self.roster.known_id(signal.from)?;
+    fn on_leave(&mut self, now: Now, signal: &Signal<'_>, seq: Option<SeqNo>, io: &mut dyn Io) -> Option<()> {
+        let id: NodeId = signal.from.into();
         let heard = self.is_heard(now, &id);
         let member = self.roster.get_mut(&id)?;
         if seq < member.seq {
@@ -247,47 +329,53 @@ impl Calls {
         Some(())
     }
 
-    fn on_mute(&mut self, signal: &Signal<'_>, io: &mut dyn Io) -> Option<()> {
-        let seq = self.is_of_member(signal)?;
-        let muted = signal.view.muted.boolean()?;
+    fn on_mute(
+        &mut self,
+        now: Now,
+        signal: &Signal<'_>,
+        (muted, seq, paid): (bool, Option<SeqNo>, bool),
+        io: &mut dyn Io,
+    ) -> Option<()> {
         let member = self.roster.get_mut(signal.from)?;
         if seq < member.latest {
             return None;
         }
-        member.latest = seq;
+        (member.latest, member.via, member.paid) = (seq, signal.link, member.paid || paid);
         if std::mem::replace(&mut member.muted, muted) != muted {
-            let id = self.roster.known_id(signal.from)?;
-            self.tell_muted(&id, io);
+            let id = signal.from.into();
+            self.mute_stream(&id, io);
+            match paid {
+                true => self.tell_client(&id, io),
+                false => self.tick_soon(now),
+            }
         }
         Some(())
     }
 
-    fn tell_muted(&mut self, id: &NodeId, io: &mut dyn Io) {
-        let Some(member) = self.roster.get(id) else { return };
-        let (room, muted) = (member.room.clone(), member.muted);
+    /// A member that has muted itself is not heard, and does not speak.
+    fn mute_stream(&mut self, id: &NodeId, io: &mut dyn Io) {
+        let Some(muted) = self.roster.get(id).map(|member| member.muted) else { return };
         if muted {
             self.set_speaking(id, false, io);
         }
         if let Some(stream) = self.call.as_mut().and_then(|call| call.streams.get_mut(id)) {
             stream.speaker.mute(muted);
         }
-        if self.shows(&room, io) {
-            io.emit(Event::Muted { room: &room, peer: &id.text(), muted });
-        }
     }
 
-    fn tell_left(&mut self, room: &str, id: &NodeId, username: &str, muted: bool, io: &mut dyn Io) {
+    /// A member has left: clients are told if they had been told that it was there.
+    fn tell_left(&mut self, room: &str, id: &NodeId, username: &str, told: Option<bool>, io: &mut dyn Io) {
         if self.call.as_ref().is_some_and(|call| &*call.room == room) {
             self.drop_stream(id, io);
         }
-        if self.shows(room, io) {
+        if let Some(muted) = told.filter(|_| self.shows(room, io)) {
             io.emit(Event::Left { room, peer: &id.text(), username, muted });
         }
     }
 
     fn member_left(&mut self, id: &NodeId, io: &mut dyn Io) {
         if let Some(member) = self.roster.leave(id) {
-            self.tell_left(&member.room, id, &member.username, member.muted, io);
+            self.tell_left(&member.room, id, &member.username, member.told, io);
         }
     }
 
@@ -296,7 +384,7 @@ impl Calls {
         let ids: Vec<NodeId> = self.roster.iter().map(|(id, _)| id.clone()).filter(|id| is(&id.text())).collect();
         for id in ids {
             if let Some(member) = self.roster.forget(&id) {
-                self.tell_left(&member.room, &id, &member.username, member.muted, io);
+                self.tell_left(&member.room, &id, &member.username, member.told, io);
             }
         }
     }
@@ -320,27 +408,8 @@ impl Calls {
         }
     }
 
-    /// Tells a new neighbour who is in voice.
-    pub fn on_link_up(&mut self, now: Now, link: LinkId, (peer, level): (&NodeId, u8), io: &mut dyn Io) {
-        if let Some(join) = self.own_join(io) {
-            io.queue(link, &join);
-        }
-        // An original forgets ids after two minutes, and would flood its side with what is old.
-        let fresh = |member: &Member| level >= 2 || now.mono.duration_since(member.said) < ORIGINAL_AGE;
-        let joins = self.roster.iter().filter(|(id, member)| *id != peer && member.left > 1 && fresh(member));
-        let joins: Vec<Bytes> = joins
-            .filter_map(|(_, member)| {
-                let view = View::parse(&member.join).ok()?;
-                Some(io.out().write(|buffer| view.relay(member.left - 1, member.ttl0, buffer)))
-            })
-            .collect();
-        for bytes in joins {
-            io.queue(link, &bytes);
-        }
-    }
-
     /// Our last join once more, as it went: a node that has had it takes no notice. If something in it has changed, a new one.
-    fn own_join(&mut self, io: &mut dyn Io) -> Option<Bytes> {
+    pub(super) fn own_join(&mut self, io: &mut dyn Io) -> Option<Bytes> {
         let call = self.call.as_ref()?;
         if let Some(join) = &call.join {
             return Some(io.out().write(|buffer| buffer.extend_from_slice(join)));
@@ -435,6 +504,3 @@ enum Kind {
     Leave,
     Muted,
 }
-
-/// A level 1 peer is sent nothing older: it remembers ids for two minutes.
-const ORIGINAL_AGE: std::time::Duration = std::time::Duration::from_secs(60);

@@ -5,7 +5,7 @@
 //! has the time that its way takes. A network is an IPv4 /24; with IPv6 it is the /32 with most places, in it the /48, and in
 //! that the /64. Within a network those go first that have said nothing, or have had [`SAID_COUNTS`] since they came, and then
 //! the oldest. It proves nothing to have said something, so that counts for no longer, and not between networks, unless
-//! they have equally many places. The newest, by number and by time, are not judged so: what they have said may not have been
+//! they have equally many places. This machine's own addresses are one network. The newest, by number and by time, are not judged so: what they have said may not have been
 //! read yet.
 
 use std::cmp::Reverse;
@@ -51,6 +51,7 @@ pub fn to_evict(now: Instant, all: &[Stranger]) -> Option<LinkId> {
 /// The networks that an address is in, the largest first. Those of IPv4 have bits set that no network of IPv6 here reaches.
 fn networks(ip: IpAddr) -> [u128; 3] {
     match ip.to_canonical() {
+        ip if ip.is_loopback() => [u128::MAX; 3],
         IpAddr::V4(ip) => [u128::from(ip.to_bits() >> 8) | 0xffff << 96; 3],
         IpAddr::V6(ip) => [32, 48, 64].map(|bits| ip.to_bits() >> (128 - bits)),
     }
@@ -94,6 +95,7 @@ mod tests {
         assert_eq!(evicted(&v6), Some(3), "the /64 within the /48 within the /32");
         let many = ["10.0.0.1", "2001:db8:1::1", "2001:db8:2::1", "2001:db8:3::1", "10.0.0.2"];
         assert_eq!(evicted(&many), Some(1), "a /32 counts as a whole");
+        assert_eq!(evicted(&["10.0.0.1", "10.0.0.2", "127.0.0.1", "127.7.7.7", "::1"]), Some(2), "loopback is one");
     }
 
     #[test]

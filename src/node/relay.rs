@@ -136,15 +136,14 @@ impl Node {
                     self.links.on_username(link, username);
                     self.hear_links(now, out);
                 }
-                if way.left > 1 {
+                let may_pass = !is_signal || self.on_signal(now, link, view, header, direct, way, out);
+                if way.left > 1 && may_pass {
                     self.pass_on(now, &copy, header, way, false, out);
                 }
                 if header.is_chat() {
                     let (hops, verified) = (way.hops(), way.is_verified());
                     let kept = Kept { pos: 0, received_at, hops, via: Some(via), verified, frame: view.bytes().into() };
                     self.show(now, view, header, way, kept, out);
-                } else if is_signal {
-                    self.on_signal(now, link, view, header, direct, way, out);
                 }
             }
             Admission::Copy { way, again } => {
@@ -177,7 +176,7 @@ impl Node {
         }
     }
 
-    /// Gives a signal to voice.
+    /// Gives a signal to voice. Whether it may be passed on.
     #[allow(clippy::too_many_arguments, reason = "all of it is one signal")]
     fn on_signal(
         &mut self,
@@ -188,14 +187,15 @@ impl Node {
         direct: bool,
         way: Way,
         out: &mut Outbox,
-    ) {
+    ) -> bool {
         let (Some(username), Some(room)) = (&header.username, &header.room) else {
-            return self.with_calls(now, out, |calls, _| calls.refuse_signal());
+            self.with_calls(now, out, |calls, _| calls.refuse_signal());
+            return true;
         };
         let (kind, from, verified) = (&*header.kind, NodeIdRef::from(&*header.from), way.is_verified());
         let (left, ttl0, addr) = (way.left, way.ttl0, self.links.get(link).map(|link| link.addr()));
         let signal = Signal { view, kind, from, username, room, left, ttl0, link, addr, direct, verified };
-        self.with_calls(now, out, |calls, io| calls.on_signal(now, &signal, io));
+        self.with_calls(now, out, |calls, io| calls.on_signal(now, &signal, io))
     }
 
     /// Drops a message.

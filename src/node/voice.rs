@@ -48,6 +48,10 @@ impl Io for NodeIo<'_> {
         self.node.links.queue(self.now, link, frame, self.out);
     }
 
+    fn queued(&self, link: LinkId) -> Option<usize> {
+        self.node.links.get(link).map(|link| link.queued().1)
+    }
+
     fn dial(&mut self, addr: SocketAddr) -> DialId {
         let dial = self.node.links.mint_dial();
         self.out.push(Output::Dial { dial, addr: addr.to_string(), order: Order::default() });

@@ -27,6 +27,8 @@ mod signals;
 const S: Duration = Duration::from_secs(1);
 /// The link that signals come over.
 const LINK: LinkId = LinkId(7);
+/// A link that is gone.
+const GONE: LinkId = LinkId(8);
 const ROOM: &str = "general";
 
 /// The surroundings.
@@ -39,6 +41,8 @@ struct Fake {
     /// Signals for everyone, and for one link.
     handed: Vec<Value>,
     queued: Vec<(LinkId, Value)>,
+    /// Bytes that wait for each link.
+    waiting: usize,
     dialled: Vec<SocketAddr>,
     numbers: u64,
     neighbours: BTreeMap<String, Neighbour>,
@@ -79,6 +83,10 @@ impl Io for Fake {
     fn queue(&mut self, link: LinkId, frame: &Bytes) {
         let frame = self.frame(frame);
         self.queued.push((link, frame));
+    }
+
+    fn queued(&self, link: LinkId) -> Option<usize> {
+        (link != GONE).then_some(self.waiting)
     }
 
     fn dial(&mut self, addr: SocketAddr) -> DialId {
@@ -178,6 +186,7 @@ impl World {
                 warned: Vec::new(),
                 handed: Vec::new(),
                 queued: Vec::new(),
+                waiting: 0,
                 dialled: Vec::new(),
                 numbers: 0,
                 neighbours: BTreeMap::new(),
@@ -204,8 +213,8 @@ impl World {
         assert_eq!(joined, Ok(Some(("m".into(), "s".into()))));
     }
 
-    /// A signal comes: directly from its author, or by another way.
-    fn signal_by(&mut self, signal: &Value, direct: bool, verified: bool) {
+    /// A signal comes: directly from its author, or by another way. Whether it may be passed on.
+    fn signal_by(&mut self, signal: &Value, direct: bool, verified: bool) -> bool {
         let text = signal.to_string();
         let view = View::parse(text.as_bytes()).expect("a message");
         let name = |field: &str| signal[field].as_str().expect("a string");
@@ -222,12 +231,12 @@ impl World {
             direct,
             verified,
         };
-        self.calls.on_signal(self.now, &signal, &mut self.io);
+        self.calls.on_signal(self.now, &signal, &mut self.io)
     }
 
     /// A signal that a member has signed comes.
-    fn signal(&mut self, signal: &Value) {
-        self.signal_by(signal, false, true);
+    fn signal(&mut self, signal: &Value) -> bool {
+        self.signal_by(signal, false, true)
     }
 
     fn datagram(&mut self, from: SocketAddr, bytes: &[u8]) {

@@ -1,7 +1,7 @@
 //! Joins, leaves and mutes of others.
 
 use super::*;
-use crate::wire::limits::{VOICE_FORGET, VOICE_REJOIN};
+use crate::wire::limits::{MAX_VOICE_KNOWN, VOICE_FORGET, VOICE_REJOIN};
 
 #[test]
 fn a_new_member_is_told_and_answered_once() {
@@ -115,9 +115,112 @@ fn changes_of_one_author_have_a_rate() {
     };
     assert_eq!(changes(&mut world), 20, "its join, and 19 changes");
     assert!(world.counters().voice_refused > 0);
-    assert_eq!(world.calls.rates_held(), (1, 1));
+    assert_eq!(world.calls.rates_held(), (1, 0), "over its own link it has no other rate");
     world.pass(S);
     assert_eq!(changes(&mut world), 4);
+}
+
+/// Joins of so many invented members. How many of them may be passed on.
+fn invented(world: &mut World, from: u32, count: u32) -> usize {
+    let mut join = original_signal(3, "voice_join");
+    let all = (from..from + count).filter(|n| {
+        join["from"] = json!(format!("invented {n}"));
+        world.signal_by(&join, false, false)
+    });
+    all.count()
+}
+
+#[test]
+fn a_real_member_is_in_as_soon_as_it_is_heard_whoever_else_is_invented() {
+    let mut world = World::in_voice();
+    assert_eq!(invented(&mut world, 0, 2000), 1024, "what is over the rate is not passed on");
+    let refused = world.counters().voice_refused;
+    assert_eq!(refused, 2000 - 1024 - 64, "nor dropped, up to another");
+    assert_eq!(world.told().iter().filter(|it| it.ends_with("joins")).count(), 1024);
+    for n in 0..100 {
+        world.pass(Duration::from_millis(10));
+        assert!(invented(&mut world, 2000 + 2 * n, 2) <= 2);
+    }
+    let told = world.told();
+    assert!(told.iter().filter(|it| it.ends_with("joins")).count() <= 16, "{told:?}");
+    let (mut bob, mut carol) = (member(2), member(4));
+    world.pass(Duration::from_millis(20));
+    world.meet(&mut bob);
+    world.pass(Duration::from_millis(200));
+    let joins = format!("{} joins", bob.id());
+    assert_eq!(world.told().iter().filter(|it| **it == joins).count(), 1);
+    invented(&mut world, 3000, 200);
+    assert!(world.calls.is_member(bob.id()), "and it stays");
+    assert!(world.signal_by(&carol.signal("voice_join"), true, true), "what a neighbour says itself is passed on");
+    assert!(world.told().contains(&format!("{} joins", carol.id())));
+}
+
+#[test]
+fn what_was_over_the_rate_is_told_when_there_is_room_again() {
+    let mut world = World::new();
+    invented(&mut world, 0, 1024);
+    world.told();
+    let mut bob = member(2);
+    let (join, mute, again) = (bob.signal("voice_join"), bob.signal("voice_mute_status"), bob.signal("voice_join"));
+    assert!(!world.signal(&join) && !world.signal(&mute));
+    assert!(!world.told().iter().any(|it| it.starts_with(bob.id())));
+    world.pass(S);
+    assert_eq!(world.told(), [format!("{} joins muted", bob.id())], "the last state of it");
+    assert!(world.signal(&again), "from then on it is passed on");
+    assert_eq!(world.told(), [format!("{} unmutes", bob.id())]);
+    // One that is gone by then leaves no trace.
+    invented(&mut world, 2000, 1024);
+    let told = world.told();
+    let mut carol = member(4);
+    let (join, leave) = (carol.signal("voice_join"), carol.signal("voice_leave"));
+    world.signal(&join);
+    world.signal(&leave);
+    world.pass(S);
+    assert!(!told.iter().chain(&world.told()).any(|it| it.starts_with(carol.id())));
+}
+
+#[test]
+fn members_that_are_never_heard_make_way_in_rooms_where_this_node_is_not() {
+    let mut world = World::new();
+    let mut join = original_signal(3, "voice_join");
+    for n in 0..MAX_VOICE_KNOWN {
+        (join["from"], join["room"]) = (json!(format!("invented {n}")), json!(format!("room {}", n / 60)));
+        world.signal_by(&join, false, false);
+    }
+    assert_eq!(world.calls.member_count(), MAX_VOICE_KNOWN);
+    let mut bob = member(2);
+    let join = bob.signal("voice_join");
+    world.signal_by(&join, true, true);
+    assert!(world.calls.is_member(bob.id()) && !world.calls.is_member("invented 0"));
+    assert_eq!(world.calls.member_count(), MAX_VOICE_KNOWN);
+}
+
+#[test]
+fn a_full_roster_is_told_a_part_at_a_time_and_not_to_who_does_not_read() {
+    let mut world = World::new();
+    invented(&mut world, 0, 64);
+    for n in 0..960 {
+        let mut join = original_signal(3, "voice_join");
+        (join["from"], join["room"]) = (json!(format!("invented {}", 1000 + n)), json!(format!("room {}", n / 60)));
+        join["pad"] = json!("x".repeat(1000));
+        world.signal_by(&join, false, false);
+    }
+    world.calls.on_link_up(world.now, LINK, (&"new".into(), 2), &mut world.io);
+    world.calls.on_link_up(world.now, GONE, (&"gone".into(), 2), &mut world.io);
+    let told = |world: &mut World| std::mem::take(&mut world.io.queued).len();
+    let first = told(&mut world);
+    assert!((40..80).contains(&first), "{first}");
+    world.io.waiting = 1 << 20;
+    world.pass(S);
+    assert_eq!(told(&mut world), 0, "what it was told is still on its way");
+    world.io.waiting = 0;
+    world.pass(Duration::from_millis(500));
+    let more = told(&mut world);
+    assert!((200..500).contains(&more), "{more}");
+    world.pass(3 * S);
+    assert_eq!(first + more + told(&mut world), 1024, "each is told once");
+    world.pass(S);
+    assert_eq!(told(&mut world), 0);
 }
 
 #[test]

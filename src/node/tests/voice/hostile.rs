@@ -538,3 +538,43 @@ fn a_full_call_is_taken_whole() {
         assert!(peak > Some(1000) && peak < Some(32_200), "all at once, and kept from clipping: {peak:?}");
     }
 }
+
+#[test]
+fn joins_of_invented_members_keep_no_real_one_out() {
+    let mut net = Net::new(30, (ms(20), ms(20)));
+    let nodes: Vec<At> = (0..4).map(|i| net.node(&format!("n{i}"))).collect();
+    let [relay, hearer, watcher, real] = nodes[..] else { unreachable!("four") };
+    [hearer, watcher, real].into_iter().for_each(|at| net.link(relay, at));
+    join(&mut net, hearer);
+    let mallory = net.peer(eve());
+    net.link_peer(mallory, relay, "old", "old");
+    let mut n = 0;
+    let mut flood = |net: &mut Net, count: u32| {
+        let joins: Vec<Value> = (n..n + count)
+            .map(|n| Member::new(10 + n, "general", SocketAddr::from(([10, 77, 0, 1], 6000))).signal("voice_join"))
+            .collect();
+        n += count;
+        net.say_at_once(mallory, relay, &joins);
+    };
+    for _ in 0..24 {
+        flood(&mut net, 50);
+    }
+    net.run_for(ms(200));
+    let line = net.command(real, &json!({ "cmd": "voice_join" }));
+    for _ in 0..60 {
+        flood(&mut net, 10);
+        net.run_for(ms(50));
+    }
+    assert_eq!(net.reply(real, line)["ok"], true);
+    let id = net.at(real).id().to_owned();
+    for at in [relay, hearer, watcher] {
+        assert_eq!(count(&net, at, "voice_joined", &id), 1, "{at:?}");
+        assert_eq!(count(&net, at, "voice_left", &id), 0, "{at:?}");
+        let told = net.events(at, "voice_joined").count();
+        assert!((1000..1100).contains(&told), "{at:?} was told of {told}");
+    }
+    let peers = voice_peers(&mut net, hearer);
+    assert!(peers.iter().any(|it| it["peer"] == *id && it["addr"].is_string()), "voice goes there");
+    assert!(counters(&mut net, relay)["voice_refused"].as_u64() > Some(400));
+    assert_eq!(counters(&mut net, hearer)["voice_refused"], 0, "what the relay refused did not come so far");
+}
