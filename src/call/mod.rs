@@ -369,7 +369,9 @@ impl Calls {
 
     /// Voice is received at this address of this machine, too.
     pub fn on_reachable(&mut self, now: Now, ip: IpAddr) {
-        if !self.config.udp_host.is_loopback() || self.outside == Some(ip) {
+        // A link-local address says nothing to those who are not on that link: any other is better.
+        let is_worse = self.outside.is_some() && matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        if !self.config.udp_host.is_loopback() || self.outside == Some(ip) || is_worse {
             return;
         }
         self.outside = Some(ip);

@@ -181,3 +181,49 @@ fn the_microphone_s_end_is_told_when_the_last_word_is_out() {
     world.capture(&[0; FRAME]);
     assert!(world.told().is_empty(), "once");
 }
+
+#[test]
+fn at_loopback_alone_it_tells_where_its_links_come_from() {
+    let [outside, link_local] = ["10.0.0.9", "fe80::9"].map(|ip| ip.parse::<IpAddr>().expect("an address"));
+    let told = |world: &World| world.io.handed.last().expect("a join")["udp_host"].clone();
+    let mut world = World::new();
+    world.calls.config.udp_host = IpAddr::from([127, 0, 0, 1]);
+    world.join();
+    assert_eq!(told(&world), "127.0.0.1");
+    for (ip, host) in [(link_local, "fe80::9"), (outside, "10.0.0.9"), (link_local, "10.0.0.9")] {
+        world.calls.on_reachable(world.now, ip);
+        world.pass(S);
+        assert_eq!(told(&world), host, "and in mid-call");
+    }
+    let mut world = World::in_voice();
+    let before = (world.io.handed.len(), told(&world));
+    world.calls.on_reachable(world.now, outside);
+    world.pass(S);
+    assert_eq!((world.io.handed.len(), told(&world)), before, "it was told where to listen");
+}
+
+#[test]
+fn it_is_warned_of_a_call_that_reaches_nobody_and_told_why() {
+    let mut world = World::in_voice();
+    let mut bob = member(2);
+    let join = bob.signal("voice_join");
+    world.signal(&join);
+    let why = |world: &World| world.calls.members(world.now, None, ROOM, &world.io)[0].unheard;
+    world.pass(4 * S);
+    assert_eq!((why(&world), world.io.warned.len()), (Some(Unheard::NoEcho), 0));
+    world.pass(2 * S);
+    let [(Warning::Unheard, message)] = &world.io.warned[..] else { panic!("{:?}", world.io.warned) };
+    assert!(message.contains("no_echo: 1"), "{message}");
+    let (now, io) = (world.now, &mut world.io);
+    world.calls.leave(now, io);
+    assert!(world.calls.take_in_vain() && !world.calls.take_in_vain(), "told once");
+
+    let mut world = World::in_voice();
+    let mut bob = member(2);
+    world.meet(&mut bob);
+    world.pass(6 * S);
+    assert_eq!(why(&world), Some(Unheard::Silent));
+    let (now, io) = (world.now, &mut world.io);
+    world.calls.leave(now, io);
+    assert!(world.io.warned.is_empty() && !world.calls.take_in_vain(), "it could be sent to");
+}
