@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::id::CommandId;
 use super::kind::EventKind;
 pub use super::name::{MAX_NAME, Name};
+use super::take::{number, whole_within};
 pub use crate::wire::room_key::Scheme;
 
 /// The longest text of a message, in bytes.
@@ -17,6 +18,8 @@ pub const MAX_TEXT: usize = 64 << 10;
 pub const MAX_META: usize = 1 << 10;
 /// The longest wait that a command may ask for, in milliseconds: a day.
 pub const MAX_TIMEOUT_MS: u64 = 86_400_000;
+/// The longest block that a command may ask for, unless it is for good, in milliseconds: a year.
+pub const MAX_BLOCK_MS: u64 = 31_536_000_000;
 
 /// `connect`: dials a peer, and keeps dialling it whenever the link is lost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -47,6 +50,7 @@ pub struct BlockArgs {
     /// An IP address: links to and from it are closed and refused, datagrams dropped.
     pub addr: Option<String>,
     /// For how long, in milliseconds; for good if left out.
+    #[serde(default, deserialize_with = "for_ms")]
     #[schemars(range(min = 1, max = 31_536_000_000_u64))]
     pub for_ms: Option<u64>,
 }
@@ -101,13 +105,23 @@ const fn thirty_seconds() -> u64 {
 }
 
 fn timeout<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
-    let ms = u64::deserialize(from)?;
-    if ms > MAX_TIMEOUT_MS {
-        return Err(de::Error::custom(format_args!(
-            "takes a whole number from 0 to {MAX_TIMEOUT_MS} (a day), not {ms}"
-        )));
-    }
-    Ok(ms)
+    whole_within(from, 0..=MAX_TIMEOUT_MS)
+}
+
+fn for_ms<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    whole_within(from, 1..=MAX_BLOCK_MS).map(Some)
+}
+
+fn limit<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    Ok(whole_within(from, 1..=1000)? as u32)
+}
+
+fn count<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    Ok(whole_within(from, 1..=10_000)? as u32)
+}
+
+fn decibels<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    number(from, "a number from -60 to 20")
 }
 
 fn uuid<'de, D: Deserializer<'de>>(from: D) -> Result<Option<uuid::Uuid>, D::Error> {
@@ -181,7 +195,7 @@ pub struct HistoryArgs {
     /// The room; the active one if left out.
     pub room: Option<Name>,
     /// At most so many messages.
-    #[serde(default = "hundred")]
+    #[serde(default = "hundred", deserialize_with = "limit")]
     #[schemars(range(min = 1, max = 1000))]
     pub limit: u32,
     /// Those after this place.
@@ -236,7 +250,7 @@ pub struct WaitArgs {
     #[schemars(length(min = 1, max = 64))]
     pub all: Option<Vec<Pattern>>,
     /// How many of `event` or `any`.
-    #[serde(default = "one")]
+    #[serde(default = "one", deserialize_with = "count")]
     #[schemars(range(min = 1, max = 10_000))]
     pub count: u32,
     /// How long, in milliseconds (error `timeout`).
@@ -301,6 +315,7 @@ pub struct VoiceGainArgs {
     /// The member's node id.
     pub peer: String,
     /// Decibels.
+    #[serde(deserialize_with = "decibels")]
     #[schemars(range(min = -60.0, max = 20.0))]
     pub db: f64,
 }

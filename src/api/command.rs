@@ -458,6 +458,17 @@ mod tests {
             (r#"{"cmd":"listen","rooms":["a",""]}"#, "`rooms[1]` takes a name"),
             (r#"{"cmd":"key","passphrase":"x","scheme":"rot13"}"#, "`scheme` takes one of `original`, `argon2id`"),
             (r#"{"cmd":"exit","id":true}"#, "`id` takes a number, or a string of at most 64 bytes, not true"),
+            (
+                r#"{"cmd":"send","text":"a","timeout_ms":"1"}"#,
+                "`timeout_ms` takes a whole number from 0 to 86400000, not \"1\"",
+            ),
+            (r#"{"cmd":"history","limit":1001}"#, "`limit` takes a whole number from 1 to 1000, not 1001"),
+            (
+                r#"{"cmd":"wait","event":"message","count":1.5}"#,
+                "`count` takes a whole number from 1 to 10000, not 1.5",
+            ),
+            (r#"{"cmd":"block","peer":"x","for_ms":0}"#, "`for_ms` takes a whole number from 1 to 31536000000, not 0"),
+            (r#"{"cmd":"voice_gain","peer":"x","db":"loud"}"#, "`db` takes a number from -60 to 20, not \"loud\""),
             (r#"{"cmd":"exit","async":1}"#, "`async` takes true or false"),
         ] {
             let message = parse(line).body.expect_err(line).message;

@@ -4,9 +4,10 @@
 //! its value is, however it is written (`1000.0`, `1e3`).
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Expected, IntoDeserializer, MapAccess, Unexpected, Visitor};
-use serde::forward_to_deserialize_any;
+use serde::{Deserialize, forward_to_deserialize_any};
 use serde_json::{Map, Value};
 
 use super::error::{ApiError, ErrorCode};
@@ -32,6 +33,35 @@ pub fn take<T: DeserializeOwned>(arguments: Map<String, Value>) -> Result<T, Api
         Some(name) => Err(ApiError::new(ErrorCode::BadType, format!("`{name}` is needed, and can't be null"))),
         None => Err(ApiError::new(wrong.code, wrong.to_string())),
     }
+}
+
+/// Takes a whole number within a range.
+///
+/// # Errors
+/// It is another value.
+pub fn whole_within<'de, D: de::Deserializer<'de>>(from: D, range: RangeInclusive<u64>) -> Result<u64, D::Error> {
+    let value = Value::deserialize(from)?;
+    let takes = format!("a whole number from {} to {}", range.start(), range.end());
+    match whole(&value) {
+        Some(n) => match u64::try_from(n).ok().filter(|n| range.contains(n)) {
+            Some(n) => Ok(n),
+            None => Err(de::Error::custom(format_args!("takes {takes}, not {}", shown(&value)))),
+        },
+        None => Err(wrong_type(&value, &takes)),
+    }
+}
+
+/// Takes a number; `takes` says which.
+///
+/// # Errors
+/// It is another value.
+pub fn number<'de, D: de::Deserializer<'de>>(from: D, takes: &str) -> Result<f64, D::Error> {
+    let value = Value::deserialize(from)?;
+    value.as_f64().ok_or_else(|| wrong_type(&value, takes))
+}
+
+fn wrong_type<E: de::Error>(value: &Value, takes: &str) -> E {
+    E::invalid_type(Unexpected::Other(&shown(value)), &takes)
 }
 
 /// What is wrong, and where.
@@ -315,7 +345,6 @@ impl<'de> MapAccess<'de> for Fields {
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize;
     use serde_json::json;
 
     use super::*;

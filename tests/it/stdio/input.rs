@@ -157,7 +157,7 @@ fn null_is_as_if_left_out_and_a_number_is_what_it_says() {
     assert_eq!(node.fails(wait), "timeout", "there, null is compared");
     let reply = node.command(json!({ "cmd": "wait", "event": "message", "count": "many" }));
     let error = json!({ "code": "bad_type", "retryable": false,
-        "message": "`count` takes a whole number from 0 to 4294967295, not \"many\"" });
+        "message": "`count` takes a whole number from 1 to 10000, not \"many\"" });
     assert_eq!(reply["error"], error);
     node.finish().exited(0);
 }
