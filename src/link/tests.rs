@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::blocks::Blocked;
 use super::*;
 use crate::base::NodeId;
 use crate::wire::frame::Item;
