@@ -48,6 +48,7 @@ mod lines;
 mod persist;
 mod phase;
 mod presence;
+mod presences;
 mod relay;
 mod route;
 mod stores;
@@ -270,7 +271,7 @@ pub struct Node {
 
     /// Voice. Absent only while it is at work: see [`voice`].
     calls: Option<Box<Calls>>,
-    presences: presence::Presences,
+    presences: presences::Presences,
     device_lists: waits::DeviceLists,
 
     clients: Clients<waits::What>,
@@ -310,7 +311,7 @@ impl Node {
             history: History::new(config.history_bytes, roots.chance("history").bytes()),
             next_job: 0,
             calls: Some(Box::new(calls)),
-            presences: presence::Presences::new(),
+            presences: presences::Presences::new(),
             device_lists: waits::DeviceLists::new(),
             clients: Clients::new(config.check),
             counters: Counters::default(),

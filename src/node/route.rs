@@ -2,7 +2,7 @@
 //!
 //! [`Node::hear_links`] is the one list of who hears of links that come up and go down.
 
-use super::presence::{LinkEnd, Neighbour};
+use super::presences::{LinkEnd, Neighbour};
 use super::{LinkId, Node, Now, Outbox};
 use crate::api::ErrorCode;
 use crate::api::error::ApiError;

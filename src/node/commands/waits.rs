@@ -146,8 +146,7 @@ impl Node {
         self.hear_links(now, out);
         if asked < wanted {
             let message = format!(
-                "{} went to {} links, but only {asked} of the {wanted} neighbours that are to confirm it are there and can: \
-                 the original program can't",
+                "{} was handed to {} links, of which {asked} can confirm it (the original program can't): {wanted} were to",
                 sent.message, sent.links
             );
             self.clients.refuse(client, &pending.head, &ApiError::new(ErrorCode::NotConfirmed, message), out);

@@ -5,8 +5,8 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -72,14 +72,12 @@ pub fn recorded(path: &str) -> Vec<i16> {
     wav::read_16k_mono(Path::new(path)).expect("a WAV file")
 }
 
-/// Runs a test of sound that goes on in real time, one such test at a time, and again if it failed: on a machine that is busy no
-/// sound is whole, whatever a program does. A metronome notices most of it, but not a processor that is taken from a node
+/// Runs a test of sound that goes on in real time, and again if it failed: on a machine that is busy no sound is whole, whatever a
+/// program does. A metronome notices most of it, but not a processor that is taken from a node
 /// alone; so a failure stands once it was seen [`FAILURES`] times while the machine seemed to keep time, or if it never does.
 /// The pipeline itself is tried on virtual lines, where time is made up and each failure counts.
 #[track_caller]
 pub fn in_time(test: impl Fn()) {
-    static TURN: Mutex<()> = Mutex::new(());
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut failures = 0;
     for _ in 0..ATTEMPTS {
         let metronome = Metronome::start();
