@@ -80,12 +80,14 @@ struct Subject<S, D> {
     bucket: Bucket,
 }
 
-impl<K: Ord + Clone, S: State, D> Presence<K, S, D> {
+impl<K, S, D> Default for Presence<K, S, D> {
     /// No subject yet.
-    pub const fn new() -> Self {
+    fn default() -> Self {
         Self { subjects: BTreeMap::new(), here: 0, all: Bucket::EMPTY, due: None }
     }
+}
 
+impl<K: Ord + Clone, S: State, D> Presence<K, S, D> {
     /// Takes a step of a subject. Gives what is to be told of it now.
     pub fn step(
         &mut self,
@@ -214,7 +216,7 @@ mod tests {
 
     /// A subject whose burst is used up, told last that it is there in state 0.
     fn noisy(now: Instant) -> Steps {
-        let mut steps = Steps::new();
+        let mut steps = Steps::default();
         for n in 0..9 {
             assert_eq!(told(steps.step(now, &"a", Came(n))), [format!("+{n}")]);
             assert_eq!(told(steps.step(now, &"a", Went("gone"))), ["-gone"]);
@@ -262,7 +264,7 @@ mod tests {
     #[test]
     fn one_that_nobody_was_told_of_was_there_before() {
         let now = start();
-        let mut steps = Steps::new();
+        let mut steps = Steps::default();
         assert_eq!(told(steps.step(now, &"a", Went("x"))), ["-x"]);
         assert_eq!(told(steps.step(now, &"b", Changed(3))), ["None>3"]);
     }
@@ -270,7 +272,7 @@ mod tests {
     #[test]
     fn strangers_without_end_are_bounded_in_lines_and_in_memory() {
         let now = start();
-        let mut steps: Presence<u32, u32, &str> = Presence::new();
+        let mut steps: Presence<u32, u32, &str> = Presence::default();
         let mut lines = 0;
         for n in 0..100_000 {
             lines += steps.step(now, &n, Came(n)).count() + steps.step(now, &n, Went("gone")).count();

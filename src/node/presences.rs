@@ -71,8 +71,8 @@ impl State for Member {
 
 impl Presences {
     /// Nobody is there.
-    pub(super) const fn new() -> Self {
-        Self { neighbours: Presence::new(), members: Presence::new() }
+    pub(super) fn new() -> Self {
+        Self { neighbours: Presence::default(), members: Presence::default() }
     }
 
     /// When something that was gathered is to be told.

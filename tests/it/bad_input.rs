@@ -99,7 +99,8 @@ fn an_id_said_again_by_another_hides_nothing() {
     bob.say("second");
     node.hears("second");
     let mut mallory = RawPeer::dial_level2(&node.addr(), "Mallory");
-    let again = mallory.sign(&chat_with(&mallory.id().to_owned(), "mine", &json!({ "id": id, "username": "Mallory" })));
+    let again = chat_with(mallory.id(), "mine", &json!({ "id": id, "username": "Mallory" }));
+    let again = mallory.sign(&again);
     mallory.send(&again);
     node.hears("mine");
     let after = |node: &mut Node, from: Option<&str>| {
