@@ -5,8 +5,8 @@
 //! - [`page`]: a question and its answer, part of which may have to be loaded
 //!
 //! A message is kept as the frame that it came in, and read again when asked for. So keeping one costs a relay no more
-//! than a copy, and what can be decrypted depends on the keys of the moment of asking. Nothing here looks into a frame: what a message
-//! is found by, its [`Label`], is given with it.
+//! than a copy, and what can be decrypted depends on the keys of the moment of asking. What a message is found by, its [`Label`], is given
+//! with it; only the author of one that nobody has signed is read from its frame, when it is asked for.
 //!
 //! Messages in memory answer a query at once. Those that a room has on disk as well, if any (see [`History::set_on_disk`]),
 //! are older, and have to be loaded.
@@ -14,6 +14,7 @@
 use std::ops::RangeInclusive;
 
 use crate::wire::keyed_hash::KeyedHash;
+use crate::wire::message::View;
 use crate::wire::signed::SeqNo;
 
 mod index;
@@ -57,7 +58,8 @@ impl History {
     pub fn keep(&mut self, room: &str, message: Kept, label: Label<'_>, pinned: impl Fn(&str) -> bool) -> Option<u64> {
         // Numbers begin with 1.
         let seq = label.seq.filter(|seq| seq.n > 0);
-        let author = self.hashes.of(label.author);
+        // Of one that nobody has signed, the author is read from its frame when somebody asks: that is rare, and the hash costs.
+        let author = seq.map_or(0, |_| self.hashes.of(label.author));
         let entry = Entry::new(message, author, self.hashes.of(label.id), seq);
         let index = &mut self.index;
         let spot = self.rooms.keep(room, entry, pinned, |dropped| index.remove(&dropped))?;
@@ -157,7 +159,13 @@ impl History {
     }
 
     fn find_in(&self, room: &Room, id: &str, author: Option<&str>) -> Option<u64> {
-        room.find(self.hashes.of(id), author.map(|author| self.hashes.of(author)))
+        let hash = author.map(|author| self.hashes.of(author));
+        let says = |kept: &Kept| View::parse(&kept.frame).is_ok_and(|view| view.from.name().as_deref().ok() == author);
+        room.find(self.hashes.of(id), |entry| match entry.seq() {
+            _ if author.is_none() => true,
+            Some(_) => Some(entry.author) == hash,
+            None => says(&entry.kept),
+        })
     }
 
     /// The numbers of an author's messages of an epoch that are in memory, the lowest first.

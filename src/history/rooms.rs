@@ -29,7 +29,7 @@ pub struct Kept {
 #[derive(Debug)]
 pub struct Entry {
     pub kept: Kept,
-    /// The hash of its author.
+    /// The hash of its author, if it is signed; else 0.
     pub author: u64,
     /// The hash of its id.
     pub id: u64,
@@ -254,10 +254,10 @@ impl Room {
         (self.entries.range(from..to).map(|it| &it.kept).collect(), to < self.entries.len())
     }
 
-    /// The position of the message of an id and perhaps an author, by their hashes: our own before others, then one whose
+    /// The position of the message of an id, by its hash, among those that are meant: our own before others, then one whose
     /// signature was right, then the oldest.
-    pub fn find(&self, id: u64, author: Option<u64>) -> Option<u64> {
-        let all = self.entries.iter().filter(|it| it.id == id && author.is_none_or(|author| it.author == author));
+    pub fn find(&self, id: u64, is_meant: impl Fn(&Entry) -> bool) -> Option<u64> {
+        let all = self.entries.iter().filter(|it| it.id == id && is_meant(it));
         all.map(|it| (it.kept.via.is_some(), !it.kept.verified, it.kept.pos)).min().map(|(.., pos)| pos)
     }
 

@@ -74,6 +74,10 @@ impl Links {
 
     /// Takes in a neighbour's user name, whichever of its links it has come over: the one in use bears it.
     pub fn on_username(&mut self, id: LinkId, username: &str) {
+        let Some(link) = self.table.get(id) else { return };
+        if link.stage == Stage::Up && link.peer.as_ref().is_some_and(|peer| peer.username == username) {
+            return;
+        }
         let in_use = self.peer(id).and_then(|peer| self.neighbours.get(&peer.id));
         let Some(link) = in_use.and_then(|id| self.table.get_mut(id)) else { return };
         let Some(peer) = link.peer.as_mut().filter(|peer| peer.username != username) else { return };

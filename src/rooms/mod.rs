@@ -14,6 +14,9 @@ use crate::wire::message::{Field, View};
 use crate::wire::room_key::{Bound, Purpose, RoomKey, Scheme};
 use crate::wire::signed::{self, SeqNo};
 
+/// So few rooms are looked through one by one.
+const FEW: usize = 8;
+
 /// The rooms.
 #[derive(Debug)]
 pub struct Rooms {
@@ -108,7 +111,13 @@ impl Rooms {
         if self.is_shown(room) {
             return None;
         }
-        self.by_folded.get(&folded(room)).map(String::as_str)
+        let name = room.trim();
+        let is_same = |it: &(&String, &String)| it.0.eq_ignore_ascii_case(name);
+        // Each message of a room that is not shown comes here: nearly always the lengths tell.
+        match name.is_ascii() && self.by_folded.len() <= FEW {
+            true => self.by_folded.iter().find(is_same).map(|(_, room)| &**room),
+            false => self.by_folded.get(&folded(room)).map(String::as_str),
+        }
     }
 
     /// The rooms that are listened to, `*` for all.
