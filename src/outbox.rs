@@ -20,7 +20,7 @@ pub enum Output {
         dial: DialId,
         /// Where to.
         addr: String,
-        /// Where to begin, if that is a name of more addresses than one.
+        /// The order of the addresses, if that is a name of more than one.
         order: Order,
     },
     /// Queue bytes for a link.

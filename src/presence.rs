@@ -74,7 +74,7 @@ struct Subject<S, D> {
     now: Option<Rc<S>>,
     /// Whether clients believe that it is there, and in which state.
     told: Option<Option<Rc<S>>>,
-    /// What is to be said of its leaving since then.
+    /// The words on its leaving since then.
     went: Option<D>,
     is_gathering: bool,
     bucket: Bucket,

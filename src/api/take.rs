@@ -64,7 +64,7 @@ fn wrong_type<E: de::Error>(value: &Value, takes: &str) -> E {
     E::invalid_type(Unexpected::Other(&shown(value)), &takes)
 }
 
-/// What is wrong, and where.
+/// The mistake, and its place.
 #[derive(Debug, PartialEq)]
 struct Wrong {
     code: ErrorCode,
@@ -106,7 +106,7 @@ impl fmt::Display for Wrong {
 impl std::error::Error for Wrong {}
 
 impl de::Error for Wrong {
-    /// What a type of ours says of a value: it begins with "takes".
+    /// The word of a type of ours on a value: it begins with "takes".
     fn custom<T: fmt::Display>(says: T) -> Self {
         Self::new(ErrorCode::BadValue, says)
     }

@@ -108,7 +108,7 @@ impl NodeId {
 }
 
 impl<'a> NodeIdRef<'a> {
-    /// What a map with ids as its keys is searched for.
+    /// The key by which a map with ids is searched.
     pub fn key(&self) -> &(dyn AsNodeId + 'a) {
         self
     }

@@ -87,7 +87,7 @@ pub struct Calls {
     /// This node's id.
     id: NodeId,
     config: Config,
-    /// Where links come from, if this node listens at loopback alone: there voice is received, too.
+    /// The addresses that links come from, if this node listens at loopback alone: voice is received there, too.
     outside: Option<IpAddr>,
     chance: Chance,
     /// Keys and nonces, which no seed repeats.
@@ -117,7 +117,7 @@ pub struct Calls {
 pub struct Config {
     /// The UDP address really bound.
     pub udp: SocketAddr,
-    /// Where others are told to send voice.
+    /// The address that others are told to send voice to.
     pub udp_host: IpAddr,
     /// Whether only level 2 is spoken.
     pub secure: bool,
@@ -381,7 +381,7 @@ impl Calls {
         }
     }
 
-    /// Where others are told to send voice.
+    /// The address that others are told to send voice to.
     fn announced_host(&self) -> IpAddr {
         self.outside.unwrap_or(self.config.udp_host)
     }

@@ -59,7 +59,7 @@ pub struct Member {
     pub via: LinkId,
     /// Whether its coming was paid for: see [`rates`](super::rates). If not, it is not passed on.
     pub paid: bool,
-    /// What clients have been told of it: whether it is muted; `None`: not even that it is there.
+    /// The state that clients have been told: whether it is muted; `None`: not even that it is there.
     pub told: Option<bool>,
 }
 

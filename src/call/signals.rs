@@ -52,7 +52,7 @@ pub struct Signal<'a> {
     pub verified: bool,
 }
 
-/// What a signal claims, and the sequence number by which it does, if it is signed.
+/// The claim of a signal, and the sequence number by which it is made, if it is signed.
 enum Claim {
     /// A member is in.
     Join(Box<Member>),

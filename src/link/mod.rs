@@ -13,7 +13,7 @@
 //! - [`table`]: the one place where a link appears and where it goes; [`connection`]: one link; [`timers`]: what is due when
 //! - [`queue`]: what waits to be written; [`crypt`]: the layer below frames; [`handshake`]: how it comes about
 //! - [`closing`]: how a link goes, and the end of all
-//! - [`strangers`]: who makes room before hello
+//! - [`strangers`]: which handshake makes room for a newcomer's
 //! - [`hello`]: the first frame, and what it is refused for; [`settle`]: which of two links between the same nodes stays
 //! - [`control`]: pings, and the frames that neighbours send each other alone
 //! - [`dial`]: addresses that are dialled again and again; [`addr`]: how they are written; [`ways`]: the addresses of one name

@@ -17,16 +17,16 @@ const MAX_FAILED: usize = 16;
 /// The addresses that a target has been tried at. See the module.
 #[derive(Debug, Default)]
 pub struct Ways {
-    /// Where a node was the last time.
+    /// The address of a node the last time.
     best: Option<SocketAddr>,
-    /// Where the last try met what is no node.
+    /// The addresses at which the last try met something that is no node.
     worst: Vec<SocketAddr>,
     /// The end of the try under way.
     until: Option<Instant>,
-    /// What has answered last, and whether the name has addresses beside those that have failed in this try.
+    /// The address that has answered last, and whether the name has others beside those that have failed in this try.
     at: Option<SocketAddr>,
     more: bool,
-    /// Where this try has failed.
+    /// The addresses at which this try has failed.
     failed: Vec<Failure>,
 }
 

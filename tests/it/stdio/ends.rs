@@ -126,7 +126,7 @@ fn the_first_process_of_a_container_hears_them_too() {
     }
 }
 
-/// What gives a program a container of its own.
+/// The tools that give a program a container of its own.
 #[cfg(target_os = "linux")]
 const UNSHARE: [&str; 5] = ["--user", "--map-root-user", "--pid", "--fork", "--kill-child"];
 
