@@ -53,7 +53,7 @@ static COUNTER: AtomicU32 = AtomicU32::new(1);
 /// A message id that no other test uses.
 pub fn fresh_id() -> String {
     let n = COUNTER.fetch_add(1, Ordering::Relaxed);
-    format!("{:08x}-{n:04x}-4000-8000-{:012x}", std::process::id(), n >> 16)
+    format!("{:08x}-{:04x}-4000-8000-{:012x}", std::process::id(), n & 0xffff, n >> 16)
 }
 
 /// A loopback address of one's own, so that a port freed there can be bound again: nobody else is given it.
