@@ -5,8 +5,8 @@
 //! has the time that its way takes. A network is an IPv4 /24; with IPv6 it is the /32 with most places, in it the /48, and in
 //! that the /64. Within a network those go first that have said nothing, or have had [`SAID_COUNTS`] since they came, and then
 //! the oldest. It proves nothing to have said something, so that counts for no longer, and not between networks, unless
-//! they have equally many places. This machine's own addresses are one network. The newest, by number and by time, are not judged so: what they have said may not have been
-//! read yet.
+//! they have equally many places. This machine's own addresses are one network. The newest, by number and by time, are not
+//! judged so: their words may not have been read yet.
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
