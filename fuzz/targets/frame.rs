@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use p2p_chat::wire::frame::{Allowance, Decoder, Item, PREFIX, TooLarge};
-use p2p_chat::wire::limits::{MAX_FIRST_FRAME, MAX_FRAME, MAX_SKIMMED_FRAME};
+use p2p_chat::wire::limits::{MAX_FIRST_FRAME, MAX_FRAME, MAX_SKIMMED_FRAME, MAX_SKIMMED_FRAME_LEVEL2};
 use p2p_chat_fuzz::{Choices, pieces};
 
 #[derive(Debug, PartialEq)]
@@ -59,7 +59,7 @@ fn read_whole(stream: &[u8], allowance: Allowance) -> (Vec<Seen<'_>>, usize, &[u
     let (kept, skimmed) = match allowance {
         Allowance::First => (MAX_FIRST_FRAME, MAX_FIRST_FRAME),
         Allowance::Level1 => (MAX_FRAME, MAX_SKIMMED_FRAME),
-        Allowance::Level2 => (MAX_FRAME, MAX_FRAME),
+        Allowance::Level2 => (MAX_FRAME, MAX_SKIMMED_FRAME_LEVEL2),
     };
     let mut seen = Vec::new();
     let mut rest = stream;
