@@ -73,7 +73,7 @@ impl Request {
                 return Err(error);
             }
         };
-        // What can be read is kept, whatever is wrong with the rest.
+        // Each part that can be read is kept, whatever is wrong with the rest.
         let cmd = fields.remove("cmd");
         let mut mark = |name: &str| fields.remove(name).filter(|value| !value.is_null());
         let (id, may_fail, is_async) = (mark("id"), mark("may_fail"), mark("async"));

@@ -105,7 +105,7 @@ impl<W> Clients<W> {
         if is_lost {
             if wait.moves {
                 client.cursor = client.cursor.max(lasting_from);
-                // What others wait for is still there: they need not hear of it.
+                // Events of other kinds are still there: a wait for them need not hear of it.
                 client.told_lost = self.log.whole_from(passing);
             }
             let message = "more events have passed than a wait can look back over; it now starts at the oldest kept";

@@ -18,7 +18,7 @@ pub(super) async fn watch(this: Rc<Loop>, mut signals: Caught) {
     loop {
         let (number, reason) = signals.next().await;
         if asked {
-            // What a shell shows of a process that a signal has ended.
+            // The status that a shell shows of a process that a signal has ended.
             std::process::exit(128 + number);
         }
         asked = true;

@@ -352,7 +352,7 @@ fn gets_in_beside(each: Duration, stranger: impl Fn(u32) -> IpAddr) -> bool {
     pair.dial(0);
     pair.answer();
     pair.perform();
-    // What it says first comes with its connection; another may be accepted before it is read.
+    // Its first words come with its connection; another may be accepted before they are read.
     come(&mut pair, each * 3);
     while let Some(at) = pair.bytes.iter().position(|(to, ..)| *to == 1) {
         let (to, link, bytes) = pair.bytes.remove(at).expect("it is there");

@@ -194,7 +194,7 @@ mod tests {
         ] {
             assert!(belongs_to_a_key(&*id), "{id}");
         }
-        // What Python, and Java, make 00000001-0002-8003-8004-000000000005 of, and the like.
+        // Texts of which Python, or Java, makes 00000001-0002-8003-8004-000000000005 or the like.
         for id in [
             "1-2-8003-8004-5",
             "0x00000000028003800400000000000f",
