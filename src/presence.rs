@@ -18,9 +18,9 @@ use crate::wire::limits::bound;
 pub const GATHER: Duration = Duration::from_secs(1);
 /// Steps a second of one subject that are told at once, and ten seconds' worth after a silence. A guess: a link that is lost
 /// and dialled again makes two each second at most.
-const EACH: u32 = 2;
+const EACH: Rate = Rate::new(2).expect("a limit");
 /// The same of all subjects together: a full table of links, and a large room of voice, may come at once.
-const ALL: u32 = 64;
+const ALL: Rate = Rate::new(64).expect("a limit");
 /// Subjects remembered beyond those that are there.
 const MAX_GONE: usize = bound(1_024, 8);
 
@@ -83,7 +83,7 @@ struct Subject<S, D> {
 impl<K, S, D> Default for Presence<K, S, D> {
     /// No subject yet.
     fn default() -> Self {
-        Self { subjects: BTreeMap::new(), here: 0, all: Bucket::EMPTY, due: None }
+        Self { subjects: BTreeMap::new(), here: 0, all: Bucket::default(), due: None }
     }
 }
 
@@ -103,7 +103,7 @@ impl<K: Ord + Clone, S: State, D> Presence<K, S, D> {
             told: was_there.then_some(None),
             went: None,
             is_gathering: false,
-            bucket: Bucket::EMPTY,
+            bucket: Bucket::default(),
         });
         let was_here = subject.now.is_some();
         match step {
@@ -112,11 +112,8 @@ impl<K: Ord + Clone, S: State, D> Presence<K, S, D> {
         }
         self.here = self.here + usize::from(subject.now.is_some()) - usize::from(was_here);
         if !subject.is_gathering {
-            let (each, all) = (Rate::new(EACH), Rate::new(ALL));
-            let has_room = |bucket: &Bucket, rate: Option<Rate>| rate.is_none_or(|rate| bucket.has_room(now, rate));
-            if has_room(&subject.bucket, each) && has_room(&self.all, all) {
-                each.map(|rate| subject.bucket.pay(now, rate));
-                all.map(|rate| self.all.pay(now, rate));
+            if subject.bucket.has_room(now, EACH) && self.all.take(now, ALL) {
+                subject.bucket.pay(now, EACH);
                 return subject.settle().into_iter().flatten();
             }
             subject.is_gathering = true;
@@ -279,7 +276,7 @@ mod tests {
             let (held, most) = steps.held();
             assert!(held <= most, "{held} subjects");
         }
-        assert_eq!(lines, 10 * ALL as usize);
+        assert_eq!(lines, 640);
         assert_eq!(steps.flush().len(), 0, "none of them is there");
         let later = now + Duration::from_secs(10);
         assert_eq!(steps.step(later, &0, Came(0)).count(), 1);

@@ -14,8 +14,11 @@ pub const BURST: Duration = Duration::from_secs(10);
 
 impl Rate {
     /// So many a second; `None`: there is no limit.
-    pub fn new(per_second: u32) -> Option<Self> {
-        Duration::from_secs(1).checked_div(per_second).map(Self)
+    pub const fn new(per_second: u32) -> Option<Self> {
+        match Duration::from_secs(1).checked_div(per_second) {
+            Some(each) => Some(Self(each)),
+            None => None,
+        }
     }
 
     /// Twice as many.
@@ -29,9 +32,6 @@ impl Rate {
 pub struct Bucket(Option<Instant>);
 
 impl Bucket {
-    /// One that nobody has used.
-    pub const EMPTY: Self = Self(None);
-
     /// Takes a message if there is room. False: it is too much.
     pub fn take(&mut self, now: Instant, rate: Rate) -> bool {
         if !self.has_room(now, rate) {

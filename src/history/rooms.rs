@@ -25,6 +25,14 @@ pub struct Kept {
     pub frame: Box<[u8]>,
 }
 
+impl Kept {
+    /// The order in which messages of one id are meant by it: our own before others, then one whose signature was right, then the
+    /// oldest.
+    pub const fn rank(&self) -> (bool, bool, u64) {
+        (self.via.is_some(), !self.verified, self.pos)
+    }
+}
+
 /// A message and how it is found.
 #[derive(Debug)]
 pub struct Entry {
@@ -254,11 +262,10 @@ impl Room {
         (self.entries.range(from..to).map(|it| &it.kept).collect(), to < self.entries.len())
     }
 
-    /// The position of the message of an id, by its hash, among those that are meant: our own before others, then one whose
-    /// signature was right, then the oldest.
+    /// The position of the first message of an id, by its hash and by [`Kept::rank`], among those that are meant.
     pub fn find(&self, id: u64, is_meant: impl Fn(&Entry) -> bool) -> Option<u64> {
         let all = self.entries.iter().filter(|it| it.id == id && is_meant(it));
-        all.map(|it| (it.kept.via.is_some(), !it.kept.verified, it.kept.pos)).min().map(|(.., pos)| pos)
+        all.min_by_key(|it| it.kept.rank()).map(|it| it.kept.pos)
     }
 
     /// Whether what follows a position can neither be loaded nor is in memory.

@@ -63,8 +63,7 @@ impl Net {
                         view.id.name().as_deref() == Ok(id) && author.as_ref().is_none_or(is_authors)
                     })
                 };
-                let rank = |it: &&Kept| (it.via.is_some(), !it.verified, it.pos);
-                rows.iter().filter(is).min_by_key(rank).cloned().into_iter().collect()
+                rows.iter().filter(is).min_by_key(|it| it.rank()).cloned().into_iter().collect()
             }
         }
     }

@@ -113,7 +113,8 @@ impl Node {
     /// key that is being derived.
     fn go_on_sending(&mut self, now: Now, client: ClientId, mut pending: Pending, out: &mut Outbox) -> Option<Pending> {
         let What::Send(args) = &pending.what else { return None };
-        let limit = pending.started + Duration::from_millis(args.timeout_ms);
+        let time = Duration::from_millis(args.timeout_ms);
+        let limit = pending.started + time;
         if !self.has_links_for(now, args) && now.mono < limit {
             pending.deadline = Some(self.first_dials(now).map_or(limit, |at| at.min(limit)));
             return Some(pending);
@@ -130,7 +131,7 @@ impl Node {
             pending.deadline = None;
             return Some(pending);
         }
-        let (wanted, time) = (args.confirm as usize, Duration::from_millis(args.timeout_ms));
+        let wanted = args.confirm as usize;
         let sent = match self.send(now, args, out) {
             Ok(sent) => sent,
             Err(error) => {
